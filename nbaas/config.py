@@ -1,0 +1,78 @@
+"""Settings: one frozen value; defaults, then config.toml, then NBAAS_* variables, then flags."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from nbaas.errors import UsageError
+
+
+def _data_home() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "nbaas"
+
+
+def _cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nbaas"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where things are kept, and the defaults of every flag; seconds and bytes."""
+
+    home: Path  # jobs/, blobs/, endpoints/, store
+    cache: Path  # engine wheels
+    engine: str = "horovod"  # horovod | ddp | serial
+    start_timeout: float = 120.0  # every rank must have joined by then
+    stop_grace: float = 10.0  # between SIGTERM and SIGKILL
+    stall_timeout: float = 300.0  # no step for so long: the stacks are written; 0 is off
+    heartbeat_interval: float = 0.5
+    large_value: int = 10 << 20  # a captured value over this is named before launch
+
+    @property
+    def jobs(self) -> Path:
+        return self.home / "jobs"
+
+    @property
+    def blobs(self) -> Path:
+        return self.home / "blobs"
+
+    @property
+    def endpoints(self) -> Path:
+        return self.home / "endpoints"
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
+    """Return the settings in force; `flags` of value None count as not given.
+
+    Raises: UsageError: a variable or the file holds a name or value that does not fit.
+    """
+    environ = os.environ if environ is None else environ
+    home = Path(environ.get("NBAAS_HOME") or _data_home())
+    cache = Path(environ.get("NBAAS_CACHE") or _cache_home())
+    settings = Settings(home=home, cache=cache)
+    known = {field.name: type(getattr(settings, field.name)) for field in fields(settings)}
+    given: dict[str, Any] = {}
+    config_file = home / "config.toml"
+    if config_file.is_file():
+        given |= tomllib.loads(config_file.read_text())
+    for name in known:
+        if value := environ.get(f"NBAAS_{name.upper()}"):
+            given[name] = value
+    given |= {name: value for name, value in flags.items() if value is not None}
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(f"{name!r} is no setting", hint="known: " + ", ".join(sorted(known)))
+        settings = replace(settings, **{name: _converted(name, value, known[name])})
+    return settings
+
+
+def _converted(name: str, value: Any, kind: type) -> Any:
+    try:
+        return Path(value) if issubclass(kind, Path) else kind(value)
+    except (TypeError, ValueError) as wrong:
+        raise UsageError(f"{name}={value!r} is not a {kind.__name__}") from wrong

@@ -1,0 +1,1 @@
+"""Collectives and rendezvous behind one small interface."""

@@ -1,0 +1,1 @@
+"""A job is a folder with a supervisor: submit, follow, stop."""

@@ -1,0 +1,1 @@
+"""The magics: the only IPython, the only reader of the live kernel."""

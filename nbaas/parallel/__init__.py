@@ -1,0 +1,1 @@
+"""Single-device semantics over ranks: torch plus an engine's collectives."""

@@ -1,0 +1,1 @@
+"""Panel and static figure: the only ipywidgets."""

@@ -1,0 +1,1 @@
+"""One rank, from its start to its exit code."""
