@@ -65,6 +65,10 @@ class JobError(NbaasError):
     http_status = 409
 
 
+class JobRunningError(JobError):
+    """A job of this name is running; the notebook may attach to it."""
+
+
 class JobNotFoundError(JobError):
     http_status = 404
 

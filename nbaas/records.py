@@ -68,6 +68,10 @@ class JobSpec:
     cwd: str = ""  # the notebook's working directory
     origin: str = ""  # notebook path or kernel id, for display
     env: dict[str, str] = field(default_factory=dict)  # allowed variables of the kernel
+    start_timeout: float = 120.0  # seconds: every rank must have joined by then
+    stop_grace: float = 10.0  # seconds between the request to stop and SIGKILL
+    stall_timeout: float = 300.0  # seconds without progress; 0 is off
+    warm: bool = True  # ranks may be forked from the host's zygote
 
     @property
     def world_size(self) -> int:
@@ -82,6 +86,7 @@ class Metric:
     step: int  # optimizer steps finished
     epoch: int  # passes over the training loader started, from 1; 0 before
     values: dict[str, float]
+    kind: str = "train"  # train: what the loop computes | sys: the process and its device
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,14 @@ class JobPaths:
 
     def failure(self, rank: int) -> Path:
         return self.root / f"failure-r{rank}.json"
+
+    def progress(self, rank: int) -> Path:
+        """Counters of a rank, rewritten in place: nbaas.worker.progress holds the layout."""
+        return self.root / "progress" / f"r{rank}"
+
+    def exit_code(self, rank: int) -> Path:
+        """Written by a rank as it ends: for a supervisor that is not its parent."""
+        return self.root / "progress" / f"r{rank}.exit"
 
     def scratch(self, rank: int) -> Path:
         """Where files land that a rank above 0 writes: effects happen once, on rank 0."""
