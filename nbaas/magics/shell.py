@@ -1,0 +1,130 @@
+"""The live kernel as nbaas reads it: the notebook's names, its cells, and what its front end can.
+
+Rule: the only reader of the live kernel; nothing in here changes it, except `bind`, which sets the
+one name the user asked for.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbaas.errors import CaptureError
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCell:
+    """A cell that ran: its In number, its Python source, the file name its code objects carry."""
+
+    number: int
+    source: str
+    file_name: str
+
+
+class Shell:
+    """Reads one InteractiveShell."""
+
+    def __init__(self, ip: Any) -> None:
+        self.ip = ip
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        return self.ip.user_ns
+
+    @property
+    def execution_count(self) -> int:
+        return int(self.ip.execution_count)
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether a front end listens over Jupyter's protocol, as opposed to a terminal."""
+        return getattr(self.ip, "kernel", None) is not None
+
+    @property
+    def origin(self) -> str:
+        """The notebook's path where the front end tells it, else the kernel's process."""
+        for name in ("JPY_SESSION_NAME", "VSCODE_NOTEBOOK"):
+            if path := os.environ.get(name):
+                return Path(path).name
+        vscode = self.namespace.get("__vsc_ipynb_file__")
+        return Path(vscode).name if isinstance(vscode, str) else f"kernel {os.getpid()}"
+
+    def history(self) -> list[HistoryCell]:
+        """Return the cells whose code may be alive, oldest first, the running one included."""
+        numbers: dict[str, int] = dict(self.ip.compile._filename_map)  # noqa: SLF001 - no other way
+        cells = [
+            HistoryCell(number, self._body(_cached_source(name)), name)
+            for name, number in numbers.items()
+        ]
+        return sorted(cells, key=lambda cell: cell.number)
+
+    def cell_source(self, body: str) -> str:
+        """Return the body of the running cell magic as Python, on the lines it has in the cell.
+
+        Raises: CaptureError: nothing in it.  SyntaxError: the user's own.
+        """
+        if not _has_code(body):
+            raise CaptureError(
+                "the cell under %%train is empty", hint="put the training loop below the magic line"
+            )
+        source = "\n" * self._lines_above(body) + self.transformed(body)
+        name = self.cell_file_name()
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
+        compile(source, name, "exec", flags, dont_inherit=True)
+        return source
+
+    def cell_file_name(self) -> str:
+        """Return the file name of the cell that runs now, as its In number maps to it."""
+        numbers: dict[str, int] = self.ip.compile._filename_map  # noqa: SLF001 - no other way
+        names = [name for name, number in numbers.items() if number == self.execution_count]
+        return names[-1] if names else f"<ipython-input-{self.execution_count}>"
+
+    def transformed(self, source: str) -> str:
+        """Return Python for a cell with `!`, `%` and `?` lines."""
+        return str(self.ip.transform_cell(source))
+
+    def bind(self, name: str, value: Any) -> None:
+        """Set `name` in the notebook: only names the user gave with --out."""
+        self.ip.user_ns[name] = value
+
+    def _lines_above(self, body: str) -> int:
+        raw = str(self.ip.history_manager.input_hist_raw[-1]) if self.ip.history_manager else ""
+        above, found, _ = raw.partition(body.rstrip("\n"))
+        return above.count("\n") if found else 1
+
+    def _body(self, source: str) -> str:
+        """Return the Python under a `%%train` line: its code, too, may be alive in the notebook."""
+        magic = _cell_magic(source)
+        if magic is None or magic[0] != "train":
+            return source
+        return "\n" + self.transformed(magic[1])
+
+
+def _cached_source(file_name: str) -> str:
+    return "".join(linecache.getlines(file_name))
+
+
+def _has_code(source: str) -> bool:
+    lines = (line.strip() for line in source.splitlines())
+    return any(line and not line.startswith("#") for line in lines)
+
+
+def _cell_magic(source: str) -> tuple[str, str] | None:
+    """Return (name, body) of a cell that is one cell magic, None of any other."""
+    if not source.lstrip().startswith("get_ipython().run_cell_magic("):
+        return None
+    try:
+        statement = ast.parse(source).body[0]
+    except SyntaxError:
+        return None
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    if not isinstance(call, ast.Call):
+        return None
+    values = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
+    if len(values) != 3 or not all(isinstance(value, str) for value in values):  # noqa: PLR2004 - name, line, body
+        return None
+    return str(values[0]), str(values[2])
