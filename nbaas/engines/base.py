@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -189,10 +189,29 @@ def summable(tensor: torch.Tensor, *, average: bool, name: str) -> None:
         raise UsageError(f"{wanted} of {kind} over ranks ({name})", hint="reduce it as float64")
 
 
+def reals(tensor: torch.Tensor) -> torch.Tensor:
+    """Return `tensor`'s memory outside autograd, complex numbers as pairs of reals."""
+    import torch
+
+    bare = tensor.detach()
+    return torch.view_as_real(bare) if bare.dtype.is_complex else bare
+
+
+def staged(tensor: torch.Tensor, widened: Mapping[str, str]) -> torch.Tensor:
+    """Return contiguous memory that the engine can sum: `tensor` itself where it fits, or a copy.
+
+    dtypes named in `widened` are summed in the wider one.
+    """
+    import torch
+
+    flat = tensor.contiguous()
+    wider = widened.get(str(flat.dtype).removeprefix("torch."))
+    return flat.to(getattr(torch, wider)) if wider else flat
+
+
 def left(name: str, cause: BaseException) -> EngineError:
     """Return the error of a collective that could not finish."""
-    reason = str(cause).strip().splitlines()
-    detail = reason[0][:200] if reason else type(cause).__name__
+    detail = str(cause).strip().partition("\n")[0].partition(". ")[0] or type(cause).__name__
     return EngineError(
-        f"{name!r} could not finish: {detail}", hint="another rank left; its log says why"
+        f"{name!r} could not finish: {detail}", hint="where a rank left, its log says why"
     )

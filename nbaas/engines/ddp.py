@@ -21,8 +21,10 @@ from nbaas.engines.base import (
     ObjectCollectives,
     Rendezvous,
     left,
+    reals,
     row_bytes,
     rows_from_bytes,
+    staged,
     summable,
 )
 from nbaas.errors import EngineError, EngineMissingError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 STORE_VARIABLE = "NBAAS_DDP_STORE"
 NO_LIMIT = timedelta(days=30)
+WIDENED = {"int16": "int64"}
 MAX_DIMS = 8  # of a gathered tensor
 
 
@@ -67,8 +70,8 @@ class DdpEngine(ObjectCollectives):
         summable(tensor, average=average, name=name)
         if self.world_size == 1:
             return None
-        tensor = tensor.detach()
-        flat = tensor if tensor.is_contiguous() else tensor.contiguous()
+        tensor = reals(tensor)
+        flat = staged(tensor, WIDENED)
         try:
             # The group itself, not torch.distributed.all_reduce: its Python checks cost 10 us.
             work = self._group.allreduce([flat])

@@ -1,0 +1,255 @@
+"""Horovod behind the engine interface: its collectives only, our own start and our own means.
+
+Rule: of horovod.torch only init, allreduce_async_, allgather, broadcast_, synchronize and shutdown
+are used; DistributedOptimizer and broadcast_optimizer_state change results (DECISIONS.md).
+HOROVOD_CYCLE_TIME and HOROVOD_FUSION_THRESHOLD are never set together: 0.28.1 then crashes when a
+process initialises it a second time.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.metadata
+import importlib.util
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbaas.engines.base import (
+    START_TIMEOUT,
+    Engine,
+    Handle,
+    ObjectCollectives,
+    Rendezvous,
+    left,
+    reals,
+    row_bytes,
+    rows_from_bytes,
+    staged,
+    summable,
+)
+from nbaas.engines.rendezvous import KeyValueServer
+from nbaas.errors import EngineError, EngineMissingError
+from nbaas.records import Slot
+
+if TYPE_CHECKING:
+    import torch
+
+# A rank whose process is frozen is given up after this; a slow one is not: Horovod's background
+# threads answer each other however long the training thread takes.
+GLOO_TIMEOUT = 30  # seconds
+POLL_INTERVAL = 0.02  # seconds
+MEETING = "nbaas-here"  # scope in which ranks say that they are here
+WIDENED = {"bfloat16": "float32", "uint8": "int64", "int8": "int64", "int16": "int64"}
+
+
+class HorovodEngine(ObjectCollectives):
+    name = "horovod"
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        import horovod.torch as hvd
+
+        self.rank = rank
+        self.world_size = world_size
+        self._hvd = hvd
+
+    def allreduce_async_(self, tensor: torch.Tensor, *, name: str, average: bool = True) -> Handle:
+        summable(tensor, average=average, name=name)
+        if self.world_size == 1:
+            return None
+        tensor = reals(tensor)
+        flat = staged(tensor, WIDENED)
+        try:
+            work = self._hvd.allreduce_async_(flat, name=name, op=self._hvd.Sum)
+        except self._hvd.HorovodInternalError as lost:
+            raise left(name, lost) from lost
+        return work, name, flat, tensor, average
+
+    def wait(self, handle: Handle) -> None:
+        if handle is None:
+            return
+        work, name, flat, tensor, average = handle
+        try:
+            self._hvd.synchronize(work)
+        except self._hvd.HorovodInternalError as lost:
+            raise left(name, lost) from lost
+        if average:
+            # A division, not Horovod's multiplication by 1/n: the mean of equal values is exact.
+            flat.div_(self.world_size)
+        if flat is not tensor:
+            tensor.copy_(flat)
+
+    def allgather(self, tensor: torch.Tensor, *, name: str) -> torch.Tensor:
+        rows = tensor.detach().reshape(1) if tensor.dim() == 0 else tensor.detach()
+        if self.world_size == 1:
+            return rows.clone()
+        try:
+            joined = self._hvd.allgather(row_bytes(rows), name=name)
+        except self._hvd.HorovodInternalError as lost:
+            raise left(name, lost) from lost
+        return rows_from_bytes(joined, rows)
+
+    def broadcast_(self, tensor: torch.Tensor, *, root: int = 0, name: str) -> None:
+        import torch
+
+        if self.world_size == 1 or tensor.numel() == 0:
+            return
+        target = tensor.detach()
+        flat = target.contiguous()
+        try:
+            self._hvd.broadcast_(flat.reshape(-1).view(torch.uint8), root, name=name)
+        except self._hvd.HorovodInternalError as lost:
+            raise left(name, lost) from lost
+        if flat.data_ptr() != target.data_ptr():
+            target.copy_(flat)
+
+    def shutdown(self) -> None:
+        if self._hvd.is_initialized():
+            self._hvd.shutdown()
+
+
+class HorovodFactory:
+    name = "horovod"
+
+    def check(self) -> None:
+        torch_version = installed("torch")
+        if torch_version is None:
+            raise EngineMissingError("torch is not installed", hint="pip install torch")
+        built = built_for()
+        hint = "nbaas engine build; --engine ddp works meanwhile"
+        if built is None:
+            raise EngineMissingError(f"horovod is not installed for torch {torch_version}", hint)
+        if built != torch_version:
+            raise EngineMissingError(
+                f"horovod was built for torch {built}, {torch_version} is installed", hint
+            )
+
+    def rendezvous(self, directory: Path, slots: Sequence[Slot]) -> Rendezvous:  # noqa: ARG002
+        return KeyValueServer()
+
+    def environment(self, slots: Sequence[Slot], rendezvous: Rendezvous) -> list[dict[str, str]]:
+        host, _, port = rendezvous.address.rpartition(":")
+        shared = {
+            "HOROVOD_CONTROLLER": "gloo",
+            "HOROVOD_CPU_OPERATIONS": "gloo",
+            "HOROVOD_GLOO_IFACE": "lo",
+            "HOROVOD_GLOO_RENDEZVOUS_ADDR": host,
+            "HOROVOD_GLOO_RENDEZVOUS_PORT": port,
+            "HOROVOD_GLOO_TIMEOUT_SECONDS": str(GLOO_TIMEOUT),
+            # What it would log when a rank leaves is noise in the user's log; wait() says it.
+            "HOROVOD_LOG_LEVEL": "fatal",
+        }
+        return [shared | places for places in horovod_places(slots)]
+
+    def start(self, slot: Slot, *, timeout: float = START_TIMEOUT) -> Engine:
+        deadline = time.monotonic() + timeout
+        import horovod.torch as hvd
+
+        meet(os.environ, slot, timeout)
+        failed: list[BaseException] = []
+
+        def initialise() -> None:
+            try:
+                hvd.init()
+            except (RuntimeError, ValueError, ImportError) as error:
+                failed.append(error)
+
+        # In a thread: init waits in C, deaf to signals and without a limit of its own.
+        joining = threading.Thread(target=initialise, name="hvd.init", daemon=True)
+        joining.start()
+        joining.join(max(1.0, deadline - time.monotonic()))
+        if failed:
+            raise EngineError(f"Horovod did not start: {failed[0]}") from failed[0]
+        if joining.is_alive():
+            raise EngineError(f"Horovod's init did not return within {timeout:g} s")
+        return HorovodEngine(slot.rank, slot.world_size)
+
+
+def installed(package: str) -> str | None:
+    """Return the version of an installed distribution, None if there is none; imports nothing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def build_facts() -> dict[str, Any] | None:
+    """Return what the installed Horovod was built with; None where it is not usable with torch."""
+    found = importlib.util.find_spec("horovod")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        metadata = Path(folder) / "metadata.json"
+        if metadata.is_file() and any(Path(folder, "torch").glob("mpi_lib_v2*.so")):
+            facts: dict[str, Any] = json.loads(metadata.read_text())
+            return facts
+    return None
+
+
+def built_for() -> str | None:
+    """Return the torch version that the installed Horovod was built for, None if there is none."""
+    facts = build_facts()
+    return str(facts["pytorch"]) if facts and "pytorch" in facts else None
+
+
+def horovod_places(slots: Sequence[Slot]) -> list[dict[str, str]]:
+    """Return each rank's place in the world in Horovod's names, by rank.
+
+    The cross world of a rank joins the ranks with its local rank on all hosts.
+    """
+    on_host: dict[str, list[int]] = {}
+    across: dict[int, list[int]] = {}
+    for slot in slots:
+        on_host.setdefault(slot.host, []).append(slot.rank)
+        across.setdefault(slot.local_rank, []).append(slot.rank)
+    return [
+        {
+            "HOROVOD_HOSTNAME": slot.host,
+            "HOROVOD_RANK": str(slot.rank),
+            "HOROVOD_SIZE": str(slot.world_size),
+            "HOROVOD_LOCAL_RANK": str(slot.local_rank),
+            "HOROVOD_LOCAL_SIZE": str(len(on_host[slot.host])),
+            "HOROVOD_CROSS_RANK": str(across[slot.local_rank].index(slot.rank)),
+            "HOROVOD_CROSS_SIZE": str(len(across[slot.local_rank])),
+        }
+        for slot in slots
+    ]
+
+
+def meet(environ: os._Environ[str] | dict[str, str], slot: Slot, timeout: float) -> None:
+    """Return when all ranks are at the rendezvous; raises EngineError naming those that are not.
+
+    Ranks differ by seconds in their imports; Gloo's own short limit begins only after this.
+    """
+    host = environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"]
+    port = int(environ["HOROVOD_GLOO_RENDEZVOUS_PORT"])
+    deadline = time.monotonic() + timeout
+    ask(host, port, "PUT", f"/{MEETING}/{slot.rank}", b"1")
+    while True:
+        here = set(ask(host, port, "GET", f"/{MEETING}/").decode().split(","))
+        absent = [str(rank) for rank in range(slot.world_size) if str(rank) not in here]
+        if not absent:
+            return
+        if time.monotonic() > deadline:
+            raise EngineError(
+                f"rank {', '.join(absent)} of {slot.world_size} did not join within {timeout:g} s"
+            )
+        time.sleep(POLL_INTERVAL)
+
+
+def ask(host: str, port: int, method: str, target: str, body: bytes = b"") -> bytes:
+    """Return the rendezvous server's answer; raises EngineError when it is gone or refuses."""
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    try:
+        connection.request(method, target, body)
+        response = connection.getresponse()
+        answer = response.read()
+    except OSError as gone:
+        raise EngineError(f"the rendezvous at {host}:{port} does not answer: {gone}") from gone
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise EngineError(f"the rendezvous at {host}:{port} answered {response.status}")
+    return answer

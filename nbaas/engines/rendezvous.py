@@ -1,0 +1,130 @@
+"""The key-value store where Horovod's Gloo contexts exchange their addresses, over HTTP.
+
+Rule: bound to one loopback address, answers processes of this user only, holds bytes and never
+unpickles them.  http.server would cost the supervisor 10 MB, so the four lines of HTTP that
+Horovod's client speaks are read here: one request a connection, the length of a body given.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import socketserver
+import threading
+from pathlib import Path
+from typing import Protocol, Self
+
+LOOPBACK = "127.0.0.1"
+MAX_LINE = 4096  # bytes
+MAX_VALUE = 1 << 20  # bytes; Gloo's addresses take some 100 bytes a rank
+REQUEST_TIMEOUT = 10.0  # seconds for one request to arrive
+REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found"}
+
+
+class Readable(Protocol):
+    def readline(self, limit: int, /) -> bytes: ...
+
+
+class KeyValueServer:
+    """PUT, GET and DELETE of /scope/key on a free port; GET /scope/ lists the scope's keys."""
+
+    def __init__(self) -> None:
+        self._server = _Server((LOOPBACK, 0), _Handler)
+        self.port: int = self._server.server_address[1]
+        self.address = f"{LOOPBACK}:{self.port}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="rendezvous", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = 512  # a gang joins at once
+
+    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
+        super().__init__(address, handler)
+        self.values: dict[tuple[str, str], bytes] = {}
+        self.guard = threading.Lock()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that broke off is its own loss: Horovod's asks again."""
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: _Server
+    timeout = REQUEST_TIMEOUT
+
+    def handle(self) -> None:
+        status, body = self._answer()
+        head = f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.wfile.write(head.encode() + body)
+
+    def _answer(self) -> tuple[int, bytes]:
+        if not same_user(self.client_address, self.server.server_address[1]):
+            return 403, b""
+        method, target, size = read_request(self.rfile)
+        scope, _, key = target.removeprefix("/").partition("/")
+        if not scope or "/" in key or not 0 <= size <= MAX_VALUE:
+            return 400, b""
+        value = self.rfile.read(size)
+        with self.server.guard:
+            return answer(self.server.values, method, (scope, key), value)
+
+
+def answer(
+    values: dict[tuple[str, str], bytes], method: str, place: tuple[str, str], value: bytes
+) -> tuple[int, bytes]:
+    """Return status and body of one request, carried out on `values`."""
+    scope, key = place
+    if method == "GET" and not key:
+        return 200, ",".join(name for held, name in values if held == scope).encode()
+    if method == "GET":
+        return (200, values[place]) if place in values else (404, b"")
+    if method == "PUT" and key:
+        values[place] = value
+        return 200, b""
+    if method == "DELETE":
+        # "This rank has connected."  Others may still read: a store lives for one start only.
+        return 200, b""
+    return 400, b""
+
+
+def read_request(stream: Readable) -> tuple[str, str, int]:
+    """Return method, target and body length; ('', '', -1) for what is no request."""
+    method, _, target = (
+        stream.readline(MAX_LINE).decode("latin-1").rpartition(" ")[0].partition(" ")
+    )
+    size = 0
+    while (line := stream.readline(MAX_LINE).strip()) != b"":
+        name, _, given = line.partition(b":")
+        if name.lower() == b"content-length":
+            size = int(given) if given.strip().isdigit() else -1
+    return (method, target, size) if target else ("", "", -1)
+
+
+def same_user(client: tuple[str, int], port: int) -> bool:
+    """Return whether the process at the other end of a loopback connection runs as this user."""
+    local, remote = _hex_address(*client), _hex_address(LOOPBACK, port)
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1] == local and fields[2] == remote:
+            return int(fields[7]) in (os.getuid(), 0)
+    return False
+
+
+def _hex_address(host: str, port: int) -> str:
+    # As /proc/net/tcp writes it: the address in the machine's byte order.
+    number = int.from_bytes(socket.inet_aton(host), "little")
+    return f"{number:08X}:{port:04X}"
