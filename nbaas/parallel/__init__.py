@@ -1,1 +1,7 @@
 """Single-device semantics over ranks: torch plus an engine's collectives."""
+
+from __future__ import annotations
+
+from nbaas.parallel.session import Observer, Session, StopTraining, activate
+
+__all__ = ["Observer", "Session", "StopTraining", "activate"]

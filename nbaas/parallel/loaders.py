@@ -1,0 +1,234 @@
+"""DataLoaders whose batches are split over ranks; samplers, lengths and seeds stay the user's.
+
+A loader with the default collate function and no random transform fetches only this rank's samples
+of each global batch.  Any other loader fetches and collates the whole batch on every rank, and the
+rows are cut afterwards: padding, dictionaries and random augmentation then come out as on one device.
+"""
+
+from __future__ import annotations
+
+import random
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data._utils.collate import default_collate
+
+from nbaas.parallel import trees
+from nbaas.parallel.rows import Rows, split_rows
+from nbaas.parallel.sharded import ShardedTensor, shard
+from nbaas.parallel.world import World
+
+SLICED, CUT, WHOLE = "sliced", "cut", "whole"  # fetched in part; fetched whole and cut; replicated
+
+
+class SlicedIndices:
+    """A batch sampler that yields this rank's indices of each batch and notes the global size."""
+
+    def __init__(self, indices: Any, source: LoaderSource) -> None:
+        self.indices = indices
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> SlicedPass:
+        return SlicedPass(iter(self.indices), self.source)
+
+
+class SlicedPass:
+    """One pass over the indices; `totals` holds the global sizes of batches not yet handed out."""
+
+    def __init__(self, batches: Iterator[Any], source: LoaderSource) -> None:
+        self.batches = batches
+        self.source = source
+        self.totals: deque[int] = deque()
+
+    def __iter__(self) -> SlicedPass:
+        return self
+
+    def __next__(self) -> list[Any]:
+        batch = list(next(self.batches))  # samplers may yield tensors or tuples
+        source = self.source
+        if source.mode == "":
+            source.decide(batch)
+        self.totals.append(len(batch))
+        if source.mode != SLICED:
+            return batch
+        rows = source.rows_of(len(batch))
+        return batch[rows.offset : rows.offset + rows.valid] or batch[:1]
+
+
+class LoaderSource:
+    """What is known of one DataLoader."""
+
+    def __init__(self, loader: DataLoader, world: World) -> None:
+        self.world = world
+        self.dataset = loader.dataset
+        self.default = loader.collate_fn is default_collate
+        self.in_order = getattr(loader, "in_order", True)
+        self.mode = ""
+        self.why = ""
+        self.passes = 0
+        iterable = isinstance(loader.dataset, IterableDataset)
+        if iterable or loader.batch_sampler is None:
+            self.mode = CUT
+            self.why = "a stream" if iterable else "no batches of its own"
+        elif not self.default:
+            self.mode, self.why = CUT, "its own collate function"
+        elif not self.in_order:
+            self.mode, self.why = CUT, "out of order"
+        self.indexed = not iterable and loader.batch_sampler is not None
+
+    def rows_of(self, total: int) -> Rows:
+        return split_rows(total, self.world.size, self.world.rank)
+
+    def decide(self, batch: list[Any]) -> None:
+        """Look at one sample: random transforms and strings need the whole batch on every rank."""
+        before = _random_state()
+        sample = self.dataset[batch[0]]
+        drew = _differs(before, _random_state())
+        _set_random_state(before)
+        if drew:
+            self.mode, self.why = CUT, "random transforms"
+        elif not _only_numbers(sample):
+            self.mode, self.why = CUT, "samples with values that are no numbers"
+        else:
+            self.mode = SLICED
+
+    def wrap(self, batch: Any, total: int | None) -> Any:
+        """Return what the loader yielded, of `total` samples, with the meaning of its rows."""
+        if total is None:
+            return batch
+        rows = self.rows_of(total)
+        held = max(1, rows.valid)
+        if self.mode == SLICED:
+            return trees.map_tensors(
+                lambda t: ShardedTensor(t, rows) if t.dim() and t.shape[0] == held else t, batch
+            )
+        return trees.map_tensors(
+            lambda t: shard(t, rows) if t.dim() and t.shape[0] == total else t, batch
+        )
+
+
+def _leading_size(batch: Any) -> int | None:
+    return next((t.shape[0] for t in trees.tensors(batch) if t.dim()), None)
+
+
+def _only_numbers(sample: Any) -> bool:
+    if isinstance(sample, (torch.Tensor, np.ndarray, np.number, int, float)):
+        return True
+    if isinstance(sample, dict):
+        return all(_only_numbers(value) for value in sample.values())
+    return isinstance(sample, (tuple, list)) and all(_only_numbers(value) for value in sample)
+
+
+def _random_state() -> tuple[Any, ...]:
+    return torch.get_rng_state(), np.random.get_state(), random.getstate()
+
+
+def _set_random_state(state: tuple[Any, ...]) -> None:
+    torch.set_rng_state(state[0])
+    np.random.set_state(state[1])
+    random.setstate(state[2])
+
+
+def _differs(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
+    numpy_same = before[1][2] == after[1][2] and bool((before[1][1] == after[1][1]).all())
+    return not (torch.equal(before[0], after[0]) and numpy_same and before[2] == after[2])
+
+
+class GlobalBatches:
+    """The iterator a patched DataLoader returns."""
+
+    def __init__(
+        self, inner: Any, source: LoaderSource, loaders: Loaders, length: int | None
+    ) -> None:
+        self._inner = inner
+        self._source = source
+        self._loaders = loaders
+        self.batches = length
+        self.batch = 0
+        self.rows = 0  # samples of the batch handed out last
+
+    def __iter__(self) -> GlobalBatches:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __next__(self) -> Any:
+        data = next(self._inner)
+        self.batch += 1
+        if torch.is_grad_enabled():
+            self._loaders.current = self
+        indexed = self._source.indexed
+        total = self._inner._sampler_iter.totals.popleft() if indexed else _leading_size(data)
+        self.rows = total or 0
+        return self._source.wrap(data, total) if self._loaders.world.size > 1 else data
+
+    @property
+    def epoch(self) -> int:
+        return self._source.passes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class Loaders:
+    """Replaces `DataLoader.__iter__` and its index sampler in a rank."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.sources: weakref.WeakKeyDictionary[DataLoader, LoaderSource] = (
+            weakref.WeakKeyDictionary()
+        )
+        self.current: GlobalBatches | None = None  # the pass that feeds training
+        self.at_pass: Any = lambda: None  # called on all ranks as a pass begins
+
+    def source_of(self, loader: DataLoader) -> LoaderSource:
+        source = self.sources.get(loader)
+        if source is None:
+            source = self.sources[loader] = LoaderSource(loader, self.world)
+        return source
+
+    def facts(self) -> list[str]:
+        """Return one line for each loader that does not fetch in part."""
+        return sorted(
+            f"{type(s.dataset).__name__}: every rank fetches whole batches ({s.why})"
+            for s in self.sources.values() if s.mode == CUT
+        )  # fmt: skip
+
+    def install(self) -> None:
+        loaders = self
+        self.originals = (DataLoader.__iter__, DataLoader._index_sampler)
+        original_iter, original_sampler = self.originals
+
+        def __iter__(loader: DataLoader) -> Any:  # noqa: N807 - what it replaces
+            loaders.at_pass()
+            source = loaders.source_of(loader)
+            source.passes += 1
+            inner = original_iter(loader)
+            return GlobalBatches(inner, source, loaders, _length(loader))
+
+        def _index_sampler(loader: DataLoader) -> Any:
+            indices = original_sampler.fget(loader)  # type: ignore[attr-defined]
+            source = loaders.source_of(loader)
+            return SlicedIndices(indices, source) if source.indexed else indices
+
+        DataLoader.__iter__ = __iter__  # type: ignore[method-assign]
+        DataLoader._index_sampler = property(_index_sampler)  # type: ignore[method-assign,assignment]
+
+    def uninstall(self) -> None:
+        DataLoader.__iter__, DataLoader._index_sampler = self.originals  # type: ignore[method-assign]
+
+
+def _length(loader: DataLoader) -> int | None:
+    try:
+        return len(loader)
+    except TypeError:  # a stream without a length
+        return None

@@ -1,0 +1,365 @@
+"""The table of operations that stay sharded or partial.  It grows; what is missing gathers.
+
+A rule takes (func, args, kwargs) and returns the result, or NotImplemented where it does not fit.
+Shape letters: N global rows, n rows of this rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from nbaas.parallel.rows import Rows
+from nbaas.parallel.sharded import (
+    RULES,
+    GlobalTensor,
+    PartialTensor,
+    Rule,
+    ShardedTensor,
+    my_rows,
+    writes_in_place,
+)
+from nbaas.parallel.world import entering, world
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    def register(function: Rule) -> Rule:
+        for name in names:
+            RULES[name] = function
+        return function
+
+    return register
+
+
+# ---- elementwise ------------------------------------------------------------------------------
+
+_UNARY = ["abs", "absolute", "neg", "negative", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "sigmoid", "relu", "relu6", "gelu", "silu", "elu", "selu", "celu", "leaky_relu", "softplus", "softsign", "hardtanh", "mish", "logsigmoid", "hardswish", "hardsigmoid", "erf", "erfc", "square", "sign", "sgn", "ceil", "floor", "round", "trunc", "frac", "reciprocal", "isnan", "isinf", "isfinite", "logical_not", "bitwise_not", "__neg__", "__abs__", "__invert__", "__pos__", "positive", "clamp", "clip", "clamp_min", "clamp_max", "nan_to_num", "threshold", "rad2deg", "deg2rad", "lgamma", "digamma", "erfinv", "to", "float", "double", "half", "bfloat16", "long", "int", "short", "char", "byte", "bool", "cpu", "cuda", "type", "contiguous", "clone", "detach", "pin_memory", "detach_", "requires_grad_", "relu_", "sigmoid_", "tanh_", "exp_", "sqrt_", "neg_", "abs_", "clamp_", "zero_", "fill_", "round_", "floor_", "ones_like", "zeros_like", "full_like", "empty_like"]
+_BINARY = ["add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "floor_divide", "pow", "fmod", "remainder", "rsub", "atan2", "maximum", "minimum", "fmax", "fmin", "eq", "ne", "lt", "le", "gt", "ge", "equal_", "logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "where", "lerp", "addcmul", "addcdiv", "masked_fill", "hypot", "not_equal", "less", "less_equal", "greater", "greater_equal", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__div__", "__rdiv__", "__floordiv__", "__rfloordiv__", "__mod__", "__rmod__", "__pow__", "__rpow__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__and__", "__or__", "__xor__", "__rand__", "__ror__", "__rxor__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__iand__", "__ior__", "add_", "sub_", "mul_", "div_", "pow_", "masked_fill_", "copy_", "xlogy", "logaddexp", "heaviside", "__lshift__", "__rshift__"]
+
+
+def _elementwise(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Broadcast over rows: every operand lies on the rows, or has no row dimension at all."""
+    first: ShardedTensor | None = None
+    for arg in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(arg, PartialTensor):
+            return _partial(func, args, kwargs)
+        if isinstance(arg, ShardedTensor) and first is None:
+            first = arg
+        elif isinstance(arg, (list, tuple)) and any(isinstance(a, GlobalTensor) for a in arg):
+            return NotImplemented
+    if first is None or kwargs.get("out") is not None:
+        return NotImplemented
+    rows = first.rows
+    back = first.part.dim() - first.row_dim  # the row dimension, counted from the right
+    operands = [_operand(arg, rows, back) for arg in args]
+    named = {key: _operand(value, rows, back) for key, value in kwargs.items()}
+    if any(part is NotImplemented for part in (*operands, *named.values())):
+        return NotImplemented
+    result = func(*operands, **named)
+    if not isinstance(result, torch.Tensor):
+        return result
+    if isinstance(args[0], ShardedTensor) and result is args[0].part:
+        args[0].known = None  # an operation in place, or one that had nothing to do
+        return args[0]
+    return ShardedTensor(result, rows, result.dim() - back)
+
+
+def _operand(arg: Any, rows: Rows, back: int) -> Any:
+    """Return the local operand, NotImplemented where `arg` does not line up with the rows."""
+    if not isinstance(arg, torch.Tensor):
+        return arg
+    if isinstance(arg, ShardedTensor):
+        lined_up = arg.rows == rows and arg.part.dim() - arg.row_dim == back
+        return arg.part if lined_up else NotImplemented
+    if arg.dim() < back or arg.shape[-back] == 1:
+        return entering(arg)
+    if arg.shape[-back] == rows.total:
+        return my_rows(entering(arg), rows, arg.dim() - back)
+    return NotImplemented
+
+
+# ---- partial values: linear operations stay partial, others take the global value -----------------
+
+_LINEAR_UNARY = frozenset(
+    ["neg", "negative", "__neg__", "__pos__", "positive", "float", "double", "clone", "detach", "detach_", "contiguous", "to", "cpu", "cuda", "requires_grad_", "squeeze", "unsqueeze", "view", "reshape", "flatten"]
+)
+_ADDITIVE = frozenset(
+    ["add", "sub", "subtract", "__add__", "__radd__", "__sub__", "__rsub__", "rsub", "__iadd__", "__isub__", "add_", "sub_"]
+)
+_SCALING = frozenset(
+    ["mul", "multiply", "__mul__", "__rmul__", "__imul__", "mul_", "div", "divide", "true_divide", "__truediv__", "__itruediv__", "div_", "__div__"]
+)
+
+
+def _partial(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    name = func.__name__
+    globals_ = [arg for arg in args if isinstance(arg, GlobalTensor)]
+    if kwargs and any(isinstance(value, torch.Tensor) for value in kwargs.values()):
+        return _on_values(func, args, kwargs)
+    if any(isinstance(arg, ShardedTensor) for arg in globals_):
+        return _on_rows_and_values(func, args, kwargs)
+    if name in _ADDITIVE or name in _LINEAR_UNARY:
+        return _linear(func, args, kwargs, globals_)
+    if name in _SCALING and len(globals_) == 1:
+        divides_by_it = "div" in name and args[0] is not globals_[0]
+        if not divides_by_it:
+            return _linear(func, args, kwargs, globals_)
+    return _on_values(func, args, kwargs)
+
+
+def _linear(func: Any, args: Args, kwargs: Kwargs, globals_: Sequence[Any]) -> Any:
+    inplace = writes_in_place(func.__name__)
+    if inplace and not isinstance(args[0], PartialTensor):
+        return _on_values(func, args, kwargs)
+    alone = len([arg for arg in args if isinstance(arg, torch.Tensor)]) == 1
+    scales = func.__name__ in _SCALING or func.__name__ in _LINEAR_UNARY
+    if not (alone and scales and not inplace):
+        for arg in globals_:
+            arg.exact()
+    if not globals_[0].part.is_floating_point() and not _keeps_exact(func, args):
+        return _on_values(func, args, kwargs)
+    local = [_local_of_linear(arg) for arg in args]
+    part = func(*local, **kwargs)
+    if isinstance(args[0], PartialTensor) and part is args[0].part:
+        if inplace:
+            args[0].value = None
+            args[0].sources = ()
+        return args[0]
+    result = PartialTensor(part)
+    result.ignored, result.elements = globals_[0].ignored, globals_[0].elements
+    if all(arg.value is not None for arg in globals_):
+        with torch.no_grad():
+            result.value = func(*[_value_of(arg) for arg in args], **kwargs).detach()
+    elif part.requires_grad:
+        result.sources = tuple(globals_)
+    return result
+
+
+def _keeps_exact(func: Any, args: Args) -> bool:
+    """Counts are whole numbers times the world size: scaling them by floats is left to the value."""
+    return all(not isinstance(arg, float) for arg in args) or "div" in func.__name__
+
+
+def _local_of_linear(arg: Any) -> Any:
+    if isinstance(arg, PartialTensor):
+        return arg.part
+    return entering(arg) if isinstance(arg, torch.Tensor) else arg
+
+
+def _value_of(arg: Any) -> Any:
+    return arg.settled() if isinstance(arg, PartialTensor) else arg
+
+
+def _on_values(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Run on global values; gradients flow where autograd is on."""
+    plain = [arg.whole() if isinstance(arg, GlobalTensor) else arg for arg in args]
+    named = {k: v.whole() if isinstance(v, GlobalTensor) else v for k, v in kwargs.items()}
+    result = func(*plain, **named)
+    if writes_in_place(func.__name__) and isinstance(args[0], PartialTensor):
+        args[0].part, args[0].value = result, result.detach()
+        return args[0]
+    return result
+
+
+def _on_rows_and_values(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    settled = tuple(arg.whole() if isinstance(arg, PartialTensor) else arg for arg in args)
+    return _elementwise(func, settled, kwargs)
+
+
+rule(*_UNARY, *_BINARY)(_elementwise)
+
+
+@rule("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "bernoulli")
+def _random_like_input(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """The masks one device would draw: drawn for all rows, in step, then cut to this rank's rows."""
+    return NotImplemented  # gathers
+
+
+@rule("rand_like", "randn_like", "randint_like")
+def _random_like(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Draw for all rows, as one device does, and keep this rank's."""
+    like = args[0]
+    if not isinstance(like, ShardedTensor):
+        return NotImplemented
+    full = func(torch.empty(like.shape, dtype=like.dtype, device=like.device), *args[1:], **kwargs)
+    return ShardedTensor(my_rows(full, like.rows, like.row_dim), like.rows, like.row_dim)
+
+
+@rule("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor")
+def _new(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    if any(isinstance(arg, GlobalTensor) for arg in args[1:]):
+        return NotImplemented
+    return func(args[0].part, *args[1:], **kwargs)
+
+
+# ---- reading a number ---------------------------------------------------------------------------
+
+_READ = ["item", "__float__", "__int__", "__bool__", "__index__", "tolist", "__format__", "numpy", "__array__", "__complex__", "is_nonzero", "__contains__", "equal", "allclose", "isclose"]
+
+
+@rule(*_READ)
+def _read(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    with torch.no_grad():
+        plain = [_settled(arg) for arg in args]
+        return func(*plain, **{key: _settled(value) for key, value in kwargs.items()})
+
+
+def _settled(arg: Any) -> Any:
+    if isinstance(arg, PartialTensor):
+        return arg.settled()
+    return arg.whole() if isinstance(arg, ShardedTensor) else arg
+
+
+@rule(
+    "eq", "ne", "lt", "le", "gt", "ge", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"
+)
+def _compare(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    if any(isinstance(arg, ShardedTensor) for arg in args):
+        return _elementwise(func, args, kwargs)
+    return _read(func, args, kwargs)
+
+
+@rule("__repr__", "__str__")
+def _repr(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    value = _settled(args[0])
+    text = func(value, **kwargs)
+    grad_fn = args[0].part.grad_fn
+    if grad_fn is None or not text.endswith(")"):
+        return text
+    label = getattr(args[0], "label", "") or type(grad_fn).__name__
+    return f"{text[:-1]}, grad_fn=<{label}>)"
+
+
+@rule("__reduce_ex__", "__deepcopy__")
+def _copy(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    return func(_settled(args[0]), *args[1:], **kwargs)
+
+
+# ---- autograd -----------------------------------------------------------------------------------
+
+
+@rule(
+    "get:requires_grad",
+    "get:is_leaf",
+    "get:grad_fn",
+    "get:output_nr",
+    "get:_version",
+    "is_inference",
+    "retain_grad",
+    "is_contiguous",
+    "stride",
+    "is_pinned",
+    "get:retains_grad",
+    "get:_backward_hooks",
+    "is_shared",
+    "storage_offset",
+    "is_conj",
+    "is_neg",
+)
+def _of_part(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    return func(args[0].part, *args[1:], **kwargs)
+
+
+@rule("set:requires_grad")
+def _set_requires_grad(func: Any, args: Args, kwargs: Kwargs) -> None:
+    args[0].part.requires_grad_(args[1])
+
+
+@rule("get:data")
+def _get_data(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    data = func(args[0].part)
+    if isinstance(args[0], PartialTensor):
+        return PartialTensor(data)
+    return ShardedTensor(data, args[0].rows, args[0].row_dim)
+
+
+@rule("get:grad")
+def _get_grad(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """The true derivative: autograd's local one is world_size times it (see world.py)."""
+    tensor = args[0]
+    grad = func(tensor.part)
+    if grad is None or isinstance(tensor, PartialTensor):
+        return grad
+    return ShardedTensor(grad / world().size, tensor.rows, tensor.row_dim)
+
+
+@rule("set:grad")
+def _set_grad(func: Any, args: Args, kwargs: Kwargs) -> None:
+    if args[1] is not None:
+        raise NotImplementedError("a gradient was assigned to a sharded tensor")
+    args[0].part.grad = None
+
+
+@rule("backward")
+def _backward(func: Any, args: Args, kwargs: Kwargs) -> None:
+    """Start autograd at this rank's part; gradients are averaged as they become ready."""
+    root, *rest = args
+    if isinstance(root, ShardedTensor):
+        if not rest and "gradient" not in kwargs:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        gradient = _cut(rest[0] if rest else kwargs["gradient"], root) * world().size
+        func(root.part, gradient, *rest[1:], **{k: v for k, v in kwargs.items() if k != "gradient"})
+        return
+    from nbaas.parallel import gradients
+
+    inputs = kwargs.get("inputs")
+    if inputs is not None:
+        kwargs = {
+            **kwargs,
+            "inputs": [t.part if isinstance(t, GlobalTensor) else t for t in inputs],
+        }
+    with gradients.carrying(root):
+        func(root.part, *rest, **kwargs)
+
+
+def _cut(value: Any, like: ShardedTensor) -> Any:
+    if isinstance(value, ShardedTensor):
+        return value.part
+    return my_rows(value, like.rows, like.row_dim)
+
+
+@rule("grad")
+def _autograd_grad(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """torch.autograd.grad: true derivatives, sharded for sharded inputs, averaged for plain ones."""
+    from nbaas.parallel.world import average
+
+    outputs, inputs, *rest = args
+    given = rest[0] if rest else kwargs.get("grad_outputs")
+    single = isinstance(outputs, torch.Tensor)
+    outputs = [outputs] if single else list(outputs)
+    wanted = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
+    seeds = [given] if isinstance(given, torch.Tensor) or given is None else list(given)
+    seeds = seeds * len(outputs) if seeds == [None] else seeds
+    local_seeds = [_seed(out, seed) for out, seed in zip(outputs, seeds, strict=True)]
+    options = {
+        key: value
+        for key, value in kwargs.items()
+        if key not in ("grad_outputs", "outputs", "inputs")
+    }
+    found = func(
+        [out.part if isinstance(out, GlobalTensor) else out for out in outputs],
+        [t.part if isinstance(t, GlobalTensor) else t for t in wanted],
+        local_seeds, *rest[1:], **options,
+    )  # fmt: skip
+    return tuple(_true_gradient(g, t, average) for g, t in zip(found, wanted, strict=True))
+
+
+def _seed(output: torch.Tensor, seed: Any) -> Any:
+    if not isinstance(output, ShardedTensor):
+        return seed
+    if seed is None:
+        raise RuntimeError("grad can be implicitly created only for scalar outputs")
+    return _cut(seed, output) * world().size
+
+
+def _true_gradient(grad: Any, wanted: torch.Tensor, average: Callable[..., Any]) -> Any:
+    if grad is None:
+        return None
+    if isinstance(wanted, ShardedTensor):
+        return ShardedTensor(grad / world().size, wanted.rows, wanted.row_dim)
+    return average(grad)

@@ -1,0 +1,195 @@
+"""One rank's session: single-device semantics switched on, watched, and switched off again."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from nbaas.engines.base import Engine
+from nbaas.parallel import batchnorm, effects, gradients, reductions, rules, trees  # noqa: F401 - rules register
+from nbaas.parallel import world as worlds
+from nbaas.parallel.gradients import GradientAverager
+from nbaas.parallel.loaders import Loaders
+from nbaas.parallel.modules import ModuleBoundary
+from nbaas.parallel.randomness import Randomness
+from nbaas.parallel.sharded import GlobalTensor
+from nbaas.parallel.world import World
+
+
+class StopTraining(BaseException):
+    """Raised on every rank after the same optimizer step when a stop was asked for."""
+
+
+class Observer(Protocol):
+    """What is told about training, on the training thread; must take microseconds."""
+
+    def step(self, step: int, epoch: int, values: dict[str, float]) -> None: ...
+    def progress(self, batch: int, batches: int | None, epoch: int) -> None: ...
+
+
+class Session:
+    """Single-device semantics in force in this process, from construction to `close`."""
+
+    def __init__(self, engine: Engine, observer: Observer, rank_scratch: Path | None) -> None:
+        self.observer = observer
+        self.world = World(engine)
+        self.averager = GradientAverager(self.world)
+        self.loaders = Loaders(self.world)
+        self.randomness = Randomness(self.world)
+        self.boundary = ModuleBoundary(self.world, self.averager)
+        self.boundary.randomness = self.randomness.inside_model
+        self.steps = 0
+        self.steps_of: weakref.WeakKeyDictionary[Optimizer, int] = weakref.WeakKeyDictionary()
+        self.losses_seen = 0
+        self.undo: list[Callable[[], None]] = []
+        if self.world.size > 1:
+            self.randomness.align()
+        self._install(rank_scratch)
+
+    def _install(self, rank_scratch: Path | None) -> None:
+        worlds.set_active(self.world)
+        hooks = [
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._after_step),
+        ]
+        self.undo += [hook.remove for hook in hooks]
+        self.loaders.install()
+        self.undo.append(self.loaders.uninstall)
+        self.undo.append(_watch_plain_backward(self.averager))
+        if self.world.size == 1:
+            return
+        gradients.averager_of = lambda: self.averager
+        self.loaders.at_pass = self._at_pass
+        self.boundary.install()
+        self.undo += [self.boundary.uninstall, batchnorm.install(self.world)]
+        if self.world.rank and rank_scratch is not None:
+            self.undo += [effects.ScratchFiles(rank_scratch).install(), effects.route_torch_files()]
+
+    def _at_pass(self) -> None:
+        self.boundary.generation += 1
+        self.randomness.check()
+
+    # ---- optimizer steps --------------------------------------------------------------------------
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self.world.size == 1:
+            return
+        leaves = [p for group in optimizer.param_groups for p in group["params"]]
+        missed = [p for p in leaves if p.grad is not None and id(p) not in self.averager.watched]
+        if missed:
+            self.averager.average_now(missed)
+        self.averager.watch(leaves)
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        count = self.steps_of[optimizer] = self.steps_of.get(optimizer, 0) + 1
+        feed = self.loaders.current
+        epoch = feed.epoch if feed is not None else 0
+        if count > self.steps:
+            self.steps = count
+            values = {"lr": float(optimizer.param_groups[0]["lr"])}
+            if feed is not None:
+                values["rows"] = float(feed.rows)
+            if self.averager.last_loss is not None:
+                values["loss"] = float(self.averager.last_loss)
+            self.observer.step(count, epoch, values)
+            if feed is not None:
+                self.observer.progress(feed.batch, feed.batches, epoch)
+        alone = self.world.size == 1 and self.averager.stop_wanted
+        if alone or self.averager.stop_agreed:
+            raise StopTraining
+
+    def request_stop(self) -> None:
+        """Ask for a stop: all ranks end together after a step; safe in a signal handler."""
+        self.averager.stop_wanted = True
+
+    # ---- the end ------------------------------------------------------------------------------------
+
+    def materialize(self, *trees_: Any) -> None:
+        """Make every sharded or partial value reachable from `trees_` known; all ranks call it alike."""
+        seen: set[int] = set()
+        for tree in trees_:
+            _materialize(tree, seen)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was split, gathered and replicated, for the panel."""
+        names = sorted(
+            {note.name for note in self.boundary.notes.values() if any(note.plans.values())}
+        )
+        return {
+            "world_size": self.world.size,
+            "engine": self.world.engine.name,
+            "split_modules": names,
+            "replicated": dict(self.world.notes),
+            "gathered": dict(self.world.gathered.most_common(20)),
+            "loaders": self.loaders.facts(),
+            "steps": self.steps,
+        }
+
+    def close(self) -> None:
+        for undo in reversed(self.undo):
+            undo()
+        self.undo = []
+        gradients.averager_of = lambda: None
+        worlds.set_active(None)
+
+
+def _watch_plain_backward(averager: GradientAverager) -> Callable[[], None]:
+    """Note the loss of backward passes that start at a plain tensor."""
+    original = torch.Tensor.backward
+
+    def backward(self: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if not averager.carrying and not isinstance(self, GlobalTensor) and self.dim() == 0:
+            averager.last_loss = self.detach()
+
+    backward.__name__ = "backward"
+    torch.Tensor.backward = backward  # type: ignore[method-assign]
+
+    def undo() -> None:
+        torch.Tensor.backward = original  # type: ignore[method-assign]
+
+    return undo
+
+
+_OPAQUE = (str, bytes, int, float, bool, type(None), type)
+
+
+def _materialize(value: Any, seen: set[int]) -> None:
+    if isinstance(value, _OPAQUE) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, GlobalTensor):
+        with torch.no_grad():
+            value.settled() if hasattr(value, "settled") else value.whole()
+        return
+    if isinstance(value, torch.Tensor):
+        return
+    if isinstance(value, dict):
+        for item in list(value.values()):
+            _materialize(item, seen)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in list(value):
+            _materialize(item, seen)
+    elif hasattr(value, "__dict__") and not callable(value):
+        _materialize(vars(value), seen)
+
+
+def activate(
+    engine: Engine, observer: Observer, *, rank_scratch: Path | None = None, batch: str = "global"
+) -> Session:
+    """Switch single-device semantics on in this process; `close` of what comes back ends it.
+
+    `rank_scratch` is where a rank above 0 writes its files.
+    """
+    if batch != "global":
+        raise NotImplementedError(batch)
+    return Session(engine, observer, rank_scratch)
