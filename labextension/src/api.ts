@@ -1,0 +1,243 @@
+/**
+ * The server extension's REST interface, typed.
+ *
+ * Rule: what the server sent is data; nothing of it is ever parsed as HTML or run.
+ */
+import { URLExt } from '@jupyterlab/coreutils';
+import { ServerConnection } from '@jupyterlab/services';
+
+export interface IRank {
+  rank: number;
+  host: string;
+  gpu: number | null;
+  state: string;
+  step: number | null;
+}
+
+export interface IFailure {
+  rank: number;
+  kind: string;
+  message: string;
+}
+
+/** A job as the lists show it; times in seconds since the epoch. */
+export interface IJob {
+  id: string;
+  name: string;
+  state: string;
+  final: boolean;
+  flags: string[];
+  engine: string;
+  placed: string;
+  origin: string;
+  created: number;
+  since: number;
+  seconds: number;
+  reason: string;
+  failure: IFailure | null;
+  step: number;
+  epoch: number;
+  batch: number | null;
+  batches: number | null;
+  steps_per_second: number | null;
+  metric: string;
+  value: number | null;
+  spark: (number | null)[];
+  ranks: IRank[];
+}
+
+export interface ISeries {
+  x: number[];
+  y: (number | null)[];
+}
+
+export interface IJobDetail extends IJob {
+  series: Record<string, ISeries>;
+  traceback: string;
+}
+
+/** A piece of a log; `start`, `end` and `size` are bytes of the file. */
+export interface ILogPart {
+  text: string;
+  start: number;
+  end: number;
+  size: number;
+  ranks: number;
+}
+
+export interface IGpu {
+  index: number;
+  name: string;
+  memory_used: number;
+  memory_total: number;
+  use: number | null;
+  temperature: number | null;
+  jobs: string[];
+}
+
+export interface IHost {
+  name: string;
+  cores: number;
+  load: number;
+  memory_used: number;
+  memory_total: number;
+  ranks: number;
+  gpus: IGpu[];
+}
+
+export interface ITensorSignature {
+  name: string;
+  datatype: string;
+  shape: number[];
+}
+
+export interface IVersion {
+  version: string;
+  created: number;
+  current: boolean;
+}
+
+export interface IEndpoint {
+  name: string;
+  state: string;
+  reason: string;
+  version: string;
+  versions: IVersion[];
+  path: string;
+  replicas: number;
+  requests: number | null;
+  requests_per_second: number | null;
+  p95_ms: number | null;
+  inputs: ITensorSignature[];
+  example: unknown;
+}
+
+/** An answer with a status of 400 or above: `message` is what is wrong, `hint` the way out. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly hint = ''
+  ) {
+    super(message);
+    this.name = 'ApiError';
+  }
+
+  get text(): string {
+    return this.hint ? `${this.message} (${this.hint})` : this.message;
+  }
+}
+
+export class Api {
+  constructor(private readonly settings = ServerConnection.makeSettings()) {}
+
+  async jobs(limit = 1000): Promise<IJob[]> {
+    const answer = await this.request<{ jobs: IJob[] }>(`jobs?limit=${limit}`);
+    return answer.jobs;
+  }
+
+  job(id: string, points = 600): Promise<IJobDetail> {
+    return this.request(`jobs/${encodeURIComponent(id)}?points=${points}`);
+  }
+
+  /** The log from byte `start` on; its last `tail` bytes where start is null. */
+  log(
+    id: string,
+    rank: number,
+    start: number | null,
+    tail: number
+  ): Promise<ILogPart> {
+    const where = start === null ? `tail=${tail}` : `start=${start}`;
+    const query = `rank=${rank}&${where}`;
+    return this.request(`jobs/${encodeURIComponent(id)}/log?${query}`);
+  }
+
+  async stop(id: string): Promise<void> {
+    await this.request(`jobs/${encodeURIComponent(id)}/stop`, 'POST');
+  }
+
+  async kill(id: string): Promise<void> {
+    await this.request(`jobs/${encodeURIComponent(id)}/kill`, 'POST');
+  }
+
+  async hosts(): Promise<IHost[]> {
+    return (await this.request<{ hosts: IHost[] }>('hosts')).hosts;
+  }
+
+  async endpoints(): Promise<IEndpoint[]> {
+    const answer = await this.request<{ endpoints: IEndpoint[] }>('endpoints');
+    return answer.endpoints;
+  }
+
+  async undeploy(name: string): Promise<void> {
+    await this.request(
+      `endpoints/${encodeURIComponent(name)}/undeploy`,
+      'POST'
+    );
+  }
+
+  async rollback(name: string): Promise<void> {
+    await this.request(
+      `endpoints/${encodeURIComponent(name)}/rollback`,
+      'POST'
+    );
+  }
+
+  /** Post an Open Inference Protocol request as it is written; returns the answer's text. */
+  async infer(name: string, body: string): Promise<string> {
+    const path = `nbaas/v2/models/${encodeURIComponent(name)}/infer`;
+    return this.send(path, 'POST', body);
+  }
+
+  /** The endpoint's address as seen from this browser: works behind a hub and a base URL. */
+  url(path: string): string {
+    return URLExt.join(this.settings.baseUrl, path);
+  }
+
+  private async request<T>(path: string, method = 'GET'): Promise<T> {
+    return JSON.parse(await this.send(`nbaas/api/${path}`, method)) as T;
+  }
+
+  private async send(
+    path: string,
+    method: string,
+    body?: string
+  ): Promise<string> {
+    const init: RequestInit = { method };
+    if (method !== 'GET') {
+      init.body = body ?? '{}';
+      init.headers = { 'Content-Type': 'application/json' };
+    }
+    const response = await ServerConnection.makeRequest(
+      this.url(path),
+      init,
+      this.settings
+    );
+    const text = await response.text();
+    if (!response.ok) {
+      throw errorFrom(response.status, text);
+    }
+    return text;
+  }
+}
+
+/** Return the error an answer tells of; an answer of a proxy in between may be anything. */
+export function errorFrom(status: number, text: string): ApiError {
+  try {
+    const told = JSON.parse(text) as { error?: unknown; hint?: unknown };
+    if (typeof told.error === 'string') {
+      return new ApiError(
+        status,
+        told.error,
+        typeof told.hint === 'string' ? told.hint : ''
+      );
+    }
+  } catch {
+    // Not JSON: a proxy's page. Its status is all we show.
+  }
+  const hint =
+    status === 404
+      ? 'is the nbaas server extension enabled? jupyter server extension list'
+      : '';
+  return new ApiError(status, `the server answered ${status}`, hint);
+}

@@ -1,0 +1,245 @@
+/** The Running and Recent sections. Names are children of elements: text nodes. */
+import * as React from 'react';
+
+import { IJob } from './api';
+import { Actions } from './actions';
+import { formatAgo, formatNumber, formatSeconds } from './format';
+import { Spark } from './spark';
+import { Chip, Empty, Row, SmallButton } from './parts';
+
+/** Share of the job that is done, in [0, 1], where the loop's length is known. */
+export function progressOf(job: IJob): number | null {
+  if (job.batch === null || job.batches === null || job.batches === 0) {
+    return null;
+  }
+  return Math.min(1, job.batch / job.batches);
+}
+
+/** 'epoch 3 · step 120 · 41 steps/s': what of it is known. */
+export function whereOf(job: IJob): string {
+  const parts: string[] = [];
+  if (job.epoch > 0) {
+    parts.push(`epoch ${job.epoch}`);
+  }
+  if (job.step > 0) {
+    parts.push(`step ${job.step.toLocaleString('en-US')}`);
+  }
+  if (job.steps_per_second) {
+    parts.push(`${formatNumber(job.steps_per_second)} steps/s`);
+  }
+  return parts.join(' · ');
+}
+
+export function RunningJobs(props: {
+  jobs: IJob[];
+  actions: Actions;
+}): JSX.Element {
+  const { trans } = props.actions;
+  if (props.jobs.length === 0) {
+    return (
+      <Empty
+        text={trans.__('Nothing is training. Begin a training cell with')}
+        code="%%train --ranks 2"
+      />
+    );
+  }
+  return (
+    <ul className="nbaas-List">
+      {props.jobs.map(job => (
+        <RunningJob key={job.id} job={job} actions={props.actions} />
+      ))}
+    </ul>
+  );
+}
+
+function RunningJob(props: { job: IJob; actions: Actions }): JSX.Element {
+  const { job, actions } = props;
+  const { trans } = actions;
+  const stopping = job.state === 'STOPPING' || job.state === 'CANCELLING';
+  const share = progressOf(job);
+  return (
+    <li className="nbaas-Item" data-job={job.id}>
+      <Row>
+        <button
+          className="nbaas-Name"
+          title={trans.__('Open the curves of %1', job.name)}
+          onClick={() => actions.openCurves(job)}
+        >
+          {job.name}
+        </button>
+        <Chip state={job.state} />
+        {job.flags.map(flag => (
+          <Chip key={flag} state={flag} />
+        ))}
+      </Row>
+      <progress
+        className="nbaas-Progress"
+        aria-label={trans.__('Progress of %1', job.name)}
+        {...(share === null ? {} : { value: share, max: 1 })}
+      />
+      <Row>
+        <span className="nbaas-Quiet nbaas-Grow">
+          {whereOf(job) || job.placed}
+        </span>
+        <span className="nbaas-Quiet">{formatSeconds(job.seconds)}</span>
+      </Row>
+      {job.value !== null && (
+        <Row>
+          <Spark
+            values={job.spark}
+            label={trans.__('%1 of %2', job.metric, job.name)}
+          />
+          <span className="nbaas-Value">
+            {job.metric} {formatNumber(job.value)}
+          </span>
+        </Row>
+      )}
+      <Row>
+        <span className="nbaas-Quiet nbaas-Grow">
+          {job.engine} · {job.placed}
+        </span>
+        <SmallButton
+          label={trans.__('Log')}
+          title={trans.__('Open the log of %1', job.name)}
+          onClick={() => actions.openLog(job)}
+        />
+        <SmallButton
+          label={trans.__('Attach')}
+          title={trans.__(
+            'Add a cell with %attach %1 to the notebook',
+            job.name
+          )}
+          onClick={() => actions.attach(job)}
+        />
+        <SmallButton
+          label={stopping ? trans.__('Kill') : trans.__('Stop')}
+          title={
+            stopping
+              ? trans.__('End the ranks of %1 at once', job.name)
+              : trans.__('Finish the step of %1 and return the model', job.name)
+          }
+          danger
+          onClick={() => (stopping ? actions.kill(job) : actions.stop(job))}
+        />
+      </Row>
+      {job.ranks.length > 1 && <Ranks job={job} actions={actions} />}
+    </li>
+  );
+}
+
+function Ranks(props: { job: IJob; actions: Actions }): JSX.Element {
+  const { job, actions } = props;
+  const up = job.ranks.filter(rank => rank.state === 'running').length;
+  return (
+    <details className="nbaas-Ranks">
+      <summary>
+        {actions.trans.__('%1 of %2 ranks up', up, job.ranks.length)}
+      </summary>
+      <ul className="nbaas-List">
+        {job.ranks.map(rank => (
+          <li key={rank.rank} className="nbaas-Rank">
+            <span>{rank.rank}</span>
+            <span className="nbaas-Grow">
+              {rank.host}
+              {rank.gpu === null ? '' : ` · GPU ${rank.gpu}`}
+            </span>
+            <span className="nbaas-Quiet">
+              {rank.state}
+              {rank.step === null ? '' : ` · ${rank.step}`}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+export function RecentJobs(props: {
+  jobs: IJob[];
+  now: number;
+  actions: Actions;
+}): JSX.Element {
+  const { trans } = props.actions;
+  const [shown, setShown] = React.useState(20);
+  if (props.jobs.length === 0) {
+    return (
+      <Empty
+        text={trans.__(
+          'Jobs that have ended are kept here, with their log and curves; in a notebook:'
+        )}
+        code="%jobs"
+      />
+    );
+  }
+  const rest = props.jobs.length - shown;
+  return (
+    <>
+      <ul className="nbaas-List">
+        {props.jobs.slice(0, shown).map(job => (
+          <RecentJob
+            key={job.id}
+            job={job}
+            now={props.now}
+            actions={props.actions}
+          />
+        ))}
+      </ul>
+      {rest > 0 && (
+        <button className="nbaas-More" onClick={() => setShown(shown + 100)}>
+          {trans.__('%1 more', rest)}
+        </button>
+      )}
+    </>
+  );
+}
+
+const RecentJob = React.memo(function RecentJob(props: {
+  job: IJob;
+  now: number;
+  actions: Actions;
+}): JSX.Element {
+  const { job, actions } = props;
+  const { trans } = actions;
+  const why = job.failure
+    ? `rank ${job.failure.rank}: ${job.failure.kind}: ${job.failure.message}`
+    : job.reason;
+  return (
+    <li className="nbaas-Item" data-job={job.id}>
+      <Row>
+        <button
+          className="nbaas-Name"
+          title={trans.__('Open the curves of %1', job.name)}
+          onClick={() => actions.openCurves(job)}
+        >
+          {job.name}
+        </button>
+        <Chip state={job.state} />
+      </Row>
+      {why && job.state !== 'SUCCEEDED' && (
+        <div className="nbaas-Why">{why}</div>
+      )}
+      {job.value !== null && (
+        <Row>
+          <Spark
+            values={job.spark}
+            label={trans.__('%1 of %2', job.metric, job.name)}
+          />
+          <span className="nbaas-Value">
+            {job.metric} {formatNumber(job.value)}
+          </span>
+        </Row>
+      )}
+      <Row>
+        <span className="nbaas-Quiet nbaas-Grow">
+          {job.placed} · {formatSeconds(job.seconds)} ·{' '}
+          {formatAgo(job.since, props.now)}
+        </span>
+        <SmallButton
+          label={trans.__('Log')}
+          title={trans.__('Open the log of %1', job.name)}
+          onClick={() => actions.openLog(job)}
+        />
+      </Row>
+    </li>
+  );
+});
