@@ -123,6 +123,11 @@ class JobPaths:
         return self.root / "hb"
 
     @property
+    def reserve(self) -> Path:
+        """Space given up when the disk is full, so that the last state can be written."""
+        return self.root / "reserve"
+
+    @property
     def bundle(self) -> Path:
         return self.root / "bundle"
 
