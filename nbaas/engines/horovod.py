@@ -8,7 +8,6 @@ process initialises it a second time.
 
 from __future__ import annotations
 
-import http.client
 import importlib.metadata
 import importlib.util
 import json
@@ -241,6 +240,8 @@ def meet(environ: os._Environ[str] | dict[str, str], slot: Slot, timeout: float)
 
 def ask(host: str, port: int, method: str, target: str, body: bytes = b"") -> bytes:
     """Return the rendezvous server's answer; raises EngineError when it is gone or refuses."""
+    import http.client  # not at the top: the supervisor stays small
+
     connection = http.client.HTTPConnection(host, port, timeout=10)
     try:
         connection.request(method, target, body)
