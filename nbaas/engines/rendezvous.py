@@ -72,9 +72,9 @@ class _Handler(socketserver.StreamRequestHandler):
         self.wfile.write(head.encode() + body)
 
     def _answer(self) -> tuple[int, bytes]:
+        method, target, size = read_request(self.rfile)
         if not same_user(self.client_address, self.server.server_address[1]):
             return 403, b""
-        method, target, size = read_request(self.rfile)
         scope, _, key = target.removeprefix("/").partition("/")
         if not scope or "/" in key or not 0 <= size <= MAX_VALUE:
             return 400, b""

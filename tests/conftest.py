@@ -1,0 +1,60 @@
+"""Fixtures that every area may use; light: no torch, no server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Two ranks and a test process share the cores; read by torch when it is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from nbaas.config import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose home and cache are this test's own."""
+    return Settings(home=tmp_path / "home", cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def eventually() -> Callable[..., object]:
+    """Return a function that polls `condition` until it is true, and fails at the deadline."""
+
+    def poll(condition: Callable[[], object], *, timeout: float = 30.0) -> object:
+        deadline = time.monotonic() + timeout
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"not within {timeout:g} s: {condition}"
+            time.sleep(0.02)
+        return value
+
+    return poll
+
+
+@pytest.fixture
+def cli(settings: Settings) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the nbaas command in a process of its own."""
+
+    def run(*arguments: str, timeout: float = 60.0, **environ: str):
+        return subprocess.run(
+            [sys.executable, "-m", "nbaas.cli", *arguments],
+            env=os.environ
+            | {"NBAAS_HOME": str(settings.home), "NBAAS_CACHE": str(settings.cache)}
+            | environ,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
