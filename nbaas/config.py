@@ -71,7 +71,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **flags: Any) -> Set
     return settings
 
 
-def _converted(name: str, value: Any, kind: type) -> Any:
+def _converted(name: str, value: Any, kind: Any) -> Any:
     try:
         return Path(value) if issubclass(kind, Path) else kind(value)
     except (TypeError, ValueError) as wrong:

@@ -1,4 +1,4 @@
-"""Append-only journals of CRC-framed JSON lines: `<crc32 as 8 hex digits> <json>\\n`.
+r"""Append-only journals of CRC-framed JSON lines: `<crc32 as 8 hex digits> <json>\n`.
 
 Rules: a journal has one writer; a record is one write(); a short write is cut off again and not
 acknowledged; a reader skips and counts what is damaged, and waits on a tail without its newline.

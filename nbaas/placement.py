@@ -50,7 +50,8 @@ def _gpu_slots(here: HostResources, gpus: int) -> tuple[Slot, ...]:
         found = f"{len(here.gpus)} GPUs" if here.gpus else "no GPU"
         raise PlacementError(
             f"--gpus {gpus}: {here.name} has {found} and {here.cores} cores",
-            hint=f"--ranks {gpus} runs {gpus} ranks on the CPU" if not here.gpus
+            hint=f"--ranks {gpus} runs {gpus} ranks on the CPU"
+            if not here.gpus
             else f"--gpus {len(here.gpus)} is the most this host has",
         )
     threads = max(1, here.cores // gpus)

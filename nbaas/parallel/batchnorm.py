@@ -21,9 +21,15 @@ class GlobalBatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, data: torch.Tensor, weight: Any, bias: Any, mean: torch.Tensor, invstd: torch.Tensor,
-        rows: Rows, world: World, elements: int,
-    ) -> torch.Tensor:  # fmt: skip
+        ctx: Any,
+        data: torch.Tensor,
+        weight: Any,
+        bias: Any,
+        moments: tuple[torch.Tensor, torch.Tensor],
+        world: World,
+        elements: int,
+    ) -> torch.Tensor:
+        mean, invstd = moments  # (C,), and 1 / standard deviation (C,)
         shape = _channel_shape(data)
         normal = (data - mean.view(shape)) * invstd.view(shape)
         ctx.save_for_backward(normal, weight, invstd)
@@ -46,8 +52,10 @@ class GlobalBatchNorm(torch.autograd.Function):
             inner * scale.view(shape),
             None if weight is None else sum_grad_normal,
             sum_grad if ctx.has_bias else None,
-            None, None, None, None, None,
-        )  # fmt: skip
+            None,
+            None,
+            None,
+        )
 
 
 def _channel_shape(data: torch.Tensor) -> list[int]:
@@ -101,7 +109,7 @@ def make_batch_norm(
         mean, variance, elements = _global_moments(input, rows, world)
         if elements == 1:
             raise ValueError(
-                f"Expected more than 1 value per channel when training, got input size {input.shape}"
+                f"Expected more than 1 value per channel when training, got size {input.shape}"
             )
         if running_mean is not None and running_var is not None:
             with torch.no_grad():
@@ -111,7 +119,7 @@ def make_batch_norm(
         kind = torch.float32 if input.dtype in (torch.float16, torch.bfloat16) else input.dtype
         invstd = (variance + eps).rsqrt().to(kind)
         result = GlobalBatchNorm.apply(
-            input, weight, bias, mean.to(kind), invstd, rows, world, elements
+            input, weight, bias, (mean.to(kind), invstd), world, elements
         )
         return result.to(input.dtype)
 

@@ -1,6 +1,7 @@
-"""Effects happen once: what a rank above 0 writes lands in its scratch directory, read back from there.
+"""Effects happen once: what a rank above 0 writes lands in its scratch directory.
 
-Rank 0 is not touched.  A file that a rank above 0 has not written itself is read where it is.
+Rank 0 is not touched.  A rank above 0 reads back what it wrote; a file that it has not written itself
+is read where it is.
 """
 
 from __future__ import annotations
@@ -15,101 +16,105 @@ from typing import Any
 
 _WRITING = frozenset("wax+")
 _DEVICES = ("/dev/", "/proc/", "/sys/")
+_REPLACED = (
+    (builtins, "open"), (io, "open"), (os, "replace"), (os, "rename"), (os, "remove"), (os, "unlink"),
+    (os, "mkdir"), (os.path, "exists"), (os.path, "isfile"),
+)  # fmt: skip
 
 
 class ScratchFiles:
-    """Redirects writes of this process below `scratch`; `install` returns what undoes it."""
+    """Stands in for the openers and movers of this process; relative paths are of the real place."""
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
         self.written: set[str] = set()  # absolute paths that live in scratch
         self.removed: set[str] = set()
+        self.real_open = builtins.open
+        self.real_exists = os.path.exists
+        self.real_isfile = os.path.isfile
+        self.real_remove = os.remove
+        self.real_mkdir = os.mkdir
 
-    def place(self, path: Any) -> str:
-        absolute = os.path.abspath(os.fspath(path))
-        if isinstance(absolute, bytes):
-            absolute = os.fsdecode(absolute)
-        return absolute
+    def install(self) -> Callable[[], None]:
+        """Replace the functions; return what puts the originals back."""
+        originals = [getattr(home, name) for home, name in _REPLACED]
+        stand_ins = (self.open, self.open, self.move, self.move, self.remove, self.remove,
+                     self.mkdir, self.exists, self.isfile)  # fmt: skip
+        for (home, name), stand_in in zip(_REPLACED, stand_ins, strict=True):
+            setattr(home, name, stand_in)
+
+        def undo() -> None:
+            for (home, name), original in zip(_REPLACED, originals, strict=True):
+                setattr(home, name, original)
+
+        return undo
+
+    # ---- where a path lives ----------------------------------------------------------------------
 
     def inside(self, absolute: str) -> Path:
         return self.scratch / absolute.lstrip("/")
 
-    def to_write(self, path: Any) -> Path:
-        absolute = self.place(path)
+    def to_write(self, absolute: str) -> Path:
         target = self.inside(absolute)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if absolute not in self.written and os.path.isfile(absolute):  # noqa: PTH113 - patched below
-            shutil.copyfile(absolute, target)
+        os.makedirs(target.parent, exist_ok=True)  # noqa: PTH103 - Path.mkdir comes back here
+        if absolute not in self.written and self.real_isfile(absolute):
+            with self.real_open(absolute, "rb") as old, self.real_open(target, "wb") as new:
+                shutil.copyfileobj(old, new)
         self.written.add(absolute)
         self.removed.discard(absolute)
         return target
 
-    def to_read(self, path: Any) -> Any:
-        absolute = self.place(path)
-        return self.inside(absolute) if absolute in self.written else path
+    def redirects(self, absolute: str) -> bool:
+        return not absolute.startswith((*_DEVICES, str(self.scratch)))
 
-    def install(self) -> Callable[[], None]:
-        """Replace the openers and movers of this process."""
-        originals = (builtins.open, io.open, os.replace, os.rename, os.remove, os.unlink, os.path.exists,
-                     os.path.isfile, os.mkdir)  # fmt: skip
-        real_open, _, _, _, real_remove, _, real_exists, real_isfile, real_mkdir = originals
+    # ---- the stand-ins ---------------------------------------------------------------------------
 
-        def open_(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-            if isinstance(file, int) or not _redirectable(file, self.scratch):
-                return real_open(file, mode, *args, **kwargs)
-            path = self.to_write(file) if _WRITING & set(mode) else self.to_read(file)
-            return real_open(path, mode, *args, **kwargs)
+    def open(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if isinstance(file, int) or not self.redirects(_absolute(file)):
+            return self.real_open(file, mode, *args, **kwargs)
+        absolute = _absolute(file)
+        if _WRITING & set(mode):
+            return self.real_open(self.to_write(absolute), mode, *args, **kwargs)
+        place = self.inside(absolute) if absolute in self.written else file
+        return self.real_open(place, mode, *args, **kwargs)
 
-        def move(source: Any, target: Any, **_: Any) -> None:
-            absolute = self.place(source)
-            if absolute in self.written:
-                shutil.copyfile(self.inside(absolute), self.to_write(target))
-                self.written.discard(absolute)
-                self.removed.add(absolute)
+    def move(self, source: Any, target: Any, **_: Any) -> None:
+        absolute = _absolute(source)
+        if absolute in self.written:
+            with self.real_open(self.inside(absolute), "rb") as old, self.open(target, "wb") as new:
+                shutil.copyfileobj(old, new)
+        self.written.discard(absolute)
+        self.removed.add(absolute)
 
-        def remove(path: Any, *args: Any, **kwargs: Any) -> None:
-            absolute = self.place(path)
-            if not _redirectable(path, self.scratch):
-                real_remove(path, *args, **kwargs)
-            self.written.discard(absolute)
-            self.removed.add(absolute)
+    def remove(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        absolute = _absolute(path)
+        if not self.redirects(absolute):
+            self.real_remove(path, *args, **kwargs)
+        self.written.discard(absolute)
+        self.removed.add(absolute)
 
-        def exists(path: Any) -> bool:
-            if isinstance(path, int):
-                return real_exists(path)
-            absolute = self.place(path)
-            return absolute in self.written or (absolute not in self.removed and real_exists(path))
+    def exists(self, path: Any) -> bool:
+        return self._found(path, self.real_exists)
 
-        def isfile(path: Any) -> bool:
-            if isinstance(path, int):
-                return real_isfile(path)
-            absolute = self.place(path)
-            return absolute in self.written or (absolute not in self.removed and real_isfile(path))
+    def isfile(self, path: Any) -> bool:
+        return self._found(path, self.real_isfile)
 
-        def mkdir(path: Any, *args: Any, **kwargs: Any) -> None:
-            try:
-                real_mkdir(path, *args, **kwargs)
-            except FileExistsError:  # rank 0 was first
-                if not os.path.isdir(path):  # noqa: PTH112
-                    raise
+    def _found(self, path: Any, really: Callable[[Any], bool]) -> bool:
+        if isinstance(path, int):
+            return really(path)
+        absolute = _absolute(path)
+        return absolute in self.written or (absolute not in self.removed and really(path))
 
-        builtins.open = open_  # type: ignore[assignment]
-        io.open = open_  # type: ignore[assignment]
-        os.replace = os.rename = move  # type: ignore[assignment]
-        os.remove = os.unlink = remove  # type: ignore[assignment]
-        os.path.exists, os.path.isfile = exists, isfile  # type: ignore[assignment]
-        os.mkdir = mkdir  # type: ignore[assignment]
-
-        def undo() -> None:
-            (builtins.open, io.open, os.replace, os.rename, os.remove, os.unlink, os.path.exists,
-             os.path.isfile, os.mkdir) = originals  # type: ignore[misc,assignment]  # fmt: skip
-
-        return undo
+    def mkdir(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            self.real_mkdir(path, *args, **kwargs)
+        except FileExistsError:  # rank 0 was first
+            if not os.path.isdir(path):  # noqa: PTH112 - a path of the user's, perhaps bytes
+                raise
 
 
-def _redirectable(path: Any, scratch: Path) -> bool:
-    text = os.path.abspath(os.fsdecode(os.fspath(path)))
-    return not text.startswith(_DEVICES) and not text.startswith(str(scratch))
+def _absolute(path: Any) -> str:
+    return os.path.abspath(os.fsdecode(os.fspath(path)))  # noqa: PTH100 - links stay as named
 
 
 def route_torch_files() -> Callable[[], None]:
@@ -120,14 +125,14 @@ def route_torch_files() -> Callable[[], None]:
 
     def save_(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
         if isinstance(f, (str, os.PathLike)):
-            with open(f, "wb") as file:  # noqa: PTH123 - the patched open
+            with open(f, "wb") as file:  # noqa: PTH123 - the stand-in
                 save(obj, file, *args, **kwargs)
             return
         save(obj, f, *args, **kwargs)
 
     def load_(f: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(f, (str, os.PathLike)):
-            with open(f, "rb") as file:  # noqa: PTH123
+            with open(f, "rb") as file:  # noqa: PTH123 - the stand-in
                 return load(file, *args, **kwargs)
         return load(f, *args, **kwargs)
 

@@ -8,6 +8,7 @@ the same order, because they ran the same graph.
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -47,8 +48,11 @@ class GradientAverager:
             key = id(leaf)
             if key in self.watched or not leaf.requires_grad or not leaf.is_leaf:
                 continue
-            self.watched[key] = weakref.ref(leaf, lambda _, key=key: self.watched.pop(key, None))
+            self.watched[key] = weakref.ref(leaf, functools.partial(self._forget, key))
             leaf.register_post_accumulate_grad_hook(self._on_ready)
+
+    def _forget(self, key: int, _: Any) -> None:
+        self.watched.pop(key, None)
 
     def average_now(self, leaves: Iterable[torch.Tensor]) -> None:
         """Average gradients of leaves that were not watched when they were computed."""
@@ -148,7 +152,8 @@ class GradientAverager:
         position = float((self.world.collectives - 1) % _POSITIONS)
         if abs(float(numbers[1]) - position) > 0.5:  # noqa: PLR2004 - float32 of a whole number
             raise EngineError(
-                f"rank {self.world.rank} is at collective {position:.0f}, the ranks' mean is {numbers[1]:.1f}",
+                f"rank {self.world.rank} is at collective {position:.0f}, "
+                f"the mean of all ranks is {numbers[1]:.1f}",
                 hint="the cell took another branch on another rank",
             )
         self.stop_agreed = bool(numbers[0] > 0)
@@ -181,7 +186,11 @@ class GradientAverager:
         return any(leaf is not None and leaf.grad is not None for leaf in leaves)
 
 
-averager_of: Callable[[], GradientAverager | None] = lambda: None  # noqa: E731 - set by the session
+def _no_averager() -> GradientAverager | None:
+    return None
+
+
+averager_of: Callable[[], GradientAverager | None] = _no_averager  # set by the session
 
 
 @contextlib.contextmanager

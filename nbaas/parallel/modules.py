@@ -89,7 +89,7 @@ class ModuleBoundary:
             return self._replicated(module, args, kwargs)
         return self._split(module, args, kwargs, rows, plan)
 
-    # ---- the two ways to run a call ----------------------------------------------------------------
+    # ---- the two ways to run a call ------------------------------------------------------------
 
     def _replicated(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         plain_args = trees.map_tensors(_whole, args)
@@ -120,7 +120,7 @@ class ModuleBoundary:
             world.depth -= 1
             world.rows = None
 
-    # ---- the probe ------------------------------------------------------------------------------------
+    # ---- the probe -----------------------------------------------------------------------------
 
     def _probe(
         self, module: nn.Module, note: ModuleNotes, args: Any, kwargs: Any, rows: Rows
@@ -134,11 +134,10 @@ class ModuleBoundary:
         except Exception as broken:  # noqa: BLE001 - the user's own error comes up in the real call
             full, reason = None, f"{type(broken).__name__}: {broken}"
         if not self.world.all_agree(not reason):
-            return self._refuse(note, reason or "it failed on another rank")
+            self._refuse(note, reason or "it failed on another rank")
+            return None
         pieces = [
-            trees.map_tensors(
-                lambda t: _local(t, rows, 0).detach() if isinstance(t, torch.Tensor) else t, tree
-            )
+            trees.map_tensors(lambda t: _local(t, rows, 0).detach(), tree)
             for tree in (args, kwargs)
         ]
         try:
@@ -147,11 +146,15 @@ class ModuleBoundary:
         except Exception as broken:  # noqa: BLE001 - a model that takes no part of a batch
             local, reason = None, f"{type(broken).__name__}: {broken}"
         if not self.world.all_agree(not reason):
-            return self._refuse(note, reason or "it failed on another rank")
+            self._refuse(note, reason or "it failed on another rank")
+            return None
         plan, reason = compare_outputs(full, local, rows, self.world)
-        return plan if plan is not None else self._refuse(note, reason)
+        if plan is None:
+            self._refuse(note, reason)
+        return plan
 
     def _refuse(self, note: ModuleNotes, reason: str) -> None:
+        """Note why every call of the module is for the whole batch."""
         self.world.notes[note.name] = f"ran on the whole batch on every rank: {reason}"
 
 

@@ -170,7 +170,7 @@ def restored(module: nn.Module) -> Iterator[None]:
             part._buffers.update({name: buffer for name, (buffer, _) in kept.items()})
             with torch.no_grad():
                 for buffer, value in kept.values():
-                    if buffer is not None:
+                    if buffer is not None and value is not None:
                         buffer.copy_(value)
         torch.set_rng_state(rng)
         if cuda is not None:

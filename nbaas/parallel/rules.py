@@ -27,19 +27,47 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
+def rule(*functions: str) -> Callable[[Rule], Rule]:
+    """Return the decorator that enters a rule for the functions of these names."""
+
     def register(function: Rule) -> Rule:
-        for name in names:
+        for name in functions:
             RULES[name] = function
         return function
 
     return register
 
 
-# ---- elementwise ------------------------------------------------------------------------------
+def names(text: str) -> list[str]:
+    return text.split()
 
-_UNARY = ["abs", "absolute", "neg", "negative", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "sigmoid", "relu", "relu6", "gelu", "silu", "elu", "selu", "celu", "leaky_relu", "softplus", "softsign", "hardtanh", "mish", "logsigmoid", "hardswish", "hardsigmoid", "erf", "erfc", "square", "sign", "sgn", "ceil", "floor", "round", "trunc", "frac", "reciprocal", "isnan", "isinf", "isfinite", "logical_not", "bitwise_not", "__neg__", "__abs__", "__invert__", "__pos__", "positive", "clamp", "clip", "clamp_min", "clamp_max", "nan_to_num", "threshold", "rad2deg", "deg2rad", "lgamma", "digamma", "erfinv", "to", "float", "double", "half", "bfloat16", "long", "int", "short", "char", "byte", "bool", "cpu", "cuda", "type", "contiguous", "clone", "detach", "pin_memory", "detach_", "requires_grad_", "relu_", "sigmoid_", "tanh_", "exp_", "sqrt_", "neg_", "abs_", "clamp_", "zero_", "fill_", "round_", "floor_", "ones_like", "zeros_like", "full_like", "empty_like"]
-_BINARY = ["add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "floor_divide", "pow", "fmod", "remainder", "rsub", "atan2", "maximum", "minimum", "fmax", "fmin", "eq", "ne", "lt", "le", "gt", "ge", "equal_", "logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "where", "lerp", "addcmul", "addcdiv", "masked_fill", "hypot", "not_equal", "less", "less_equal", "greater", "greater_equal", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__div__", "__rdiv__", "__floordiv__", "__rfloordiv__", "__mod__", "__rmod__", "__pow__", "__rpow__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__and__", "__or__", "__xor__", "__rand__", "__ror__", "__rxor__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__iand__", "__ior__", "add_", "sub_", "mul_", "div_", "pow_", "masked_fill_", "copy_", "xlogy", "logaddexp", "heaviside", "__lshift__", "__rshift__"]
+
+# ---- elementwise -------------------------------------------------------------------------------
+
+_UNARY = names(
+    """
+    abs absolute neg negative exp exp2 expm1 log log2 log10 log1p sqrt rsqrt sin cos tan asin acos
+    atan sinh cosh tanh sigmoid relu relu6 gelu silu elu selu celu leaky_relu softplus softsign
+    hardtanh mish logsigmoid hardswish hardsigmoid erf erfc square sign sgn ceil floor round trunc
+    frac reciprocal isnan isinf isfinite logical_not bitwise_not __neg__ __abs__ __invert__ __pos__
+    positive clamp clip clamp_min clamp_max nan_to_num threshold rad2deg deg2rad lgamma digamma erfinv
+    to float double half bfloat16 long int short char byte bool cpu cuda type contiguous clone detach
+    pin_memory detach_ requires_grad_ relu_ sigmoid_ tanh_ exp_ sqrt_ neg_ abs_ clamp_ zero_ fill_
+    round_ floor_ ones_like zeros_like full_like empty_like
+    """
+)
+_BINARY = names(
+    """
+    add sub subtract mul multiply div divide true_divide floor_divide pow fmod remainder rsub atan2
+    maximum minimum fmax fmin eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and
+    bitwise_or bitwise_xor where lerp addcmul addcdiv masked_fill hypot not_equal less less_equal
+    greater greater_equal __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__
+    __div__ __rdiv__ __floordiv__ __rfloordiv__ __mod__ __rmod__ __pow__ __rpow__ __eq__ __ne__ __lt__
+    __le__ __gt__ __ge__ __and__ __or__ __xor__ __rand__ __ror__ __rxor__ __iadd__ __isub__ __imul__
+    __itruediv__ __idiv__ __iand__ __ior__ add_ sub_ mul_ div_ pow_ masked_fill_ copy_ xlogy logaddexp
+    heaviside __lshift__ __rshift__
+    """
+)
 
 
 def _elementwise(func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -83,16 +111,19 @@ def _operand(arg: Any, rows: Rows, back: int) -> Any:
     return NotImplemented
 
 
-# ---- partial values: linear operations stay partial, others take the global value -----------------
+# ---- partial values: linear operations stay partial, others take the global value --------------
 
 _LINEAR_UNARY = frozenset(
-    ["neg", "negative", "__neg__", "__pos__", "positive", "float", "double", "clone", "detach", "detach_", "contiguous", "to", "cpu", "cuda", "requires_grad_", "squeeze", "unsqueeze", "view", "reshape", "flatten"]
+    names("""neg negative __neg__ __pos__ positive float double clone detach
+    detach_ contiguous to cpu cuda requires_grad_ squeeze unsqueeze view reshape flatten""")
 )
 _ADDITIVE = frozenset(
-    ["add", "sub", "subtract", "__add__", "__radd__", "__sub__", "__rsub__", "rsub", "__iadd__", "__isub__", "add_", "sub_"]
+    names("""add sub subtract __add__ __radd__ __sub__ __rsub__ rsub __iadd__ __isub__
+    add_ sub_""")
 )
 _SCALING = frozenset(
-    ["mul", "multiply", "__mul__", "__rmul__", "__imul__", "mul_", "div", "divide", "true_divide", "__truediv__", "__itruediv__", "div_", "__div__"]
+    names("""mul multiply __mul__ __rmul__ __imul__ mul_ div divide true_divide
+    __truediv__ __itruediv__ div_ __div__""")
 )
 
 
@@ -174,12 +205,6 @@ def _on_rows_and_values(func: Any, args: Args, kwargs: Kwargs) -> Any:
 rule(*_UNARY, *_BINARY)(_elementwise)
 
 
-@rule("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "bernoulli")
-def _random_like_input(func: Any, args: Args, kwargs: Kwargs) -> Any:
-    """The masks one device would draw: drawn for all rows, in step, then cut to this rank's rows."""
-    return NotImplemented  # gathers
-
-
 @rule("rand_like", "randn_like", "randint_like")
 def _random_like(func: Any, args: Args, kwargs: Kwargs) -> Any:
     """Draw for all rows, as one device does, and keep this rank's."""
@@ -197,9 +222,10 @@ def _new(func: Any, args: Args, kwargs: Kwargs) -> Any:
     return func(args[0].part, *args[1:], **kwargs)
 
 
-# ---- reading a number ---------------------------------------------------------------------------
+# ---- reading a number --------------------------------------------------------------------------
 
-_READ = ["item", "__float__", "__int__", "__bool__", "__index__", "tolist", "__format__", "numpy", "__array__", "__complex__", "is_nonzero", "__contains__", "equal", "allclose", "isclose"]
+_READ = names("""item __float__ __int__ __bool__ __index__ tolist __format__ numpy __array__ __complex__
+    is_nonzero __contains__ equal allclose isclose""")
 
 
 @rule(*_READ)
@@ -240,27 +266,15 @@ def _copy(func: Any, args: Args, kwargs: Kwargs) -> Any:
     return func(_settled(args[0]), *args[1:], **kwargs)
 
 
-# ---- autograd -----------------------------------------------------------------------------------
+# ---- autograd ----------------------------------------------------------------------------------
 
 
-@rule(
-    "get:requires_grad",
-    "get:is_leaf",
-    "get:grad_fn",
-    "get:output_nr",
-    "get:_version",
-    "is_inference",
-    "retain_grad",
-    "is_contiguous",
-    "stride",
-    "is_pinned",
-    "get:retains_grad",
-    "get:_backward_hooks",
-    "is_shared",
-    "storage_offset",
-    "is_conj",
-    "is_neg",
-)
+_OF_PART = names("""get:requires_grad get:is_leaf get:grad_fn get:output_nr get:_version is_inference
+    retain_grad is_contiguous stride is_pinned get:retains_grad get:_backward_hooks is_shared 
+    storage_offset is_conj is_neg""")
+
+
+@rule(*_OF_PART)
 def _of_part(func: Any, args: Args, kwargs: Kwargs) -> Any:
     return func(args[0].part, *args[1:], **kwargs)
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch.optim import Optimizer
 from torch.optim.optimizer import (
+    Optimizer,
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
 
 from nbaas.engines.base import Engine
-from nbaas.parallel import batchnorm, effects, gradients, reductions, rules, trees  # noqa: F401 - rules register
+from nbaas.parallel import batchnorm, effects, gradients
+from nbaas.parallel import losses as _losses  # noqa: F401 - registers its rules
+from nbaas.parallel import shapes as _shapes  # noqa: F401 - registers its rules
 from nbaas.parallel import world as worlds
 from nbaas.parallel.gradients import GradientAverager
 from nbaas.parallel.loaders import Loaders
@@ -67,18 +69,21 @@ class Session:
         self.undo.append(_watch_plain_backward(self.averager))
         if self.world.size == 1:
             return
-        gradients.averager_of = lambda: self.averager
+        gradients.averager_of = self._averager
         self.loaders.at_pass = self._at_pass
         self.boundary.install()
         self.undo += [self.boundary.uninstall, batchnorm.install(self.world)]
         if self.world.rank and rank_scratch is not None:
             self.undo += [effects.ScratchFiles(rank_scratch).install(), effects.route_torch_files()]
 
+    def _averager(self) -> GradientAverager:
+        return self.averager
+
     def _at_pass(self) -> None:
         self.boundary.generation += 1
         self.randomness.check()
 
-    # ---- optimizer steps --------------------------------------------------------------------------
+    # ---- optimizer steps -----------------------------------------------------------------------
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self.world.size == 1:
@@ -111,7 +116,7 @@ class Session:
         """Ask for a stop: all ranks end together after a step; safe in a signal handler."""
         self.averager.stop_wanted = True
 
-    # ---- the end ------------------------------------------------------------------------------------
+    # ---- the end -------------------------------------------------------------------------------
 
     def materialize(self, *trees_: Any) -> None:
         """Make every sharded or partial value reachable from `trees_` known; all ranks call it alike."""
@@ -138,7 +143,7 @@ class Session:
         for undo in reversed(self.undo):
             undo()
         self.undo = []
-        gradients.averager_of = lambda: None
+        gradients.averager_of = gradients._no_averager
         worlds.set_active(None)
 
 

@@ -24,11 +24,11 @@ RULES: dict[str, Rule] = {}  # by name of the function; filled by nbaas.parallel
 
 # Answered by the wrapper itself: it has the global shape.
 _META = frozenset(
-    ["size", "dim", "ndimension", "numel", "nelement", "__len__", "is_floating_point", "is_complex",
-     "element_size", "get:shape", "get:ndim", "get:dtype", "get:device", "get:layout", "get:is_cuda",
-     "get:is_sparse", "get:itemsize", "get:nbytes", "get:is_quantized", "get:is_meta", "get:names",
-     "get:is_mkldnn", "get:is_nested", "get:is_cpu", "is_same_size", "get_device", "is_signed", "__hash__"]
-)  # fmt: skip
+    """size dim ndimension numel nelement __len__ is_floating_point is_complex element_size is_same_size
+    get_device is_signed __hash__ get:shape get:ndim get:dtype get:device get:layout get:is_cuda
+    get:is_sparse get:itemsize get:nbytes get:is_quantized get:is_meta get:names get:is_mkldnn
+    get:is_nested get:is_cpu""".split()  # noqa: SIM905 - a list of forty strings reads worse
+)
 
 
 def function_name(func: Any) -> str:
@@ -47,6 +47,7 @@ class GlobalTensor(torch.Tensor):
     """Common base: where an operation on global values is decided."""
 
     part: torch.Tensor  # what this rank holds
+    value: torch.Tensor | None
 
     @classmethod
     def __torch_function__(
@@ -67,7 +68,7 @@ class GlobalTensor(torch.Tensor):
         return run_gathered(name, func, args, kwargs)
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         # Reached only from C++ that does not ask __torch_function__, such as torch.tensor([loss]).
@@ -87,16 +88,20 @@ class ShardedTensor(GlobalTensor):
 
     rows: Rows
     row_dim: int
+    known: tuple[int, torch.Tensor, torch.Tensor] | None  # version, part, gathered value
 
     @staticmethod
-    def __new__(cls, part: torch.Tensor, rows: Rows, dim: int = 0) -> ShardedTensor:
+    def __new__(
+        cls: type[ShardedTensor], part: torch.Tensor, rows: Rows, dim: int = 0
+    ) -> ShardedTensor:
         shape = list(part.shape)
         shape[dim] = rows.total
         self = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=part.dtype, device=part.device)
         self.part = part
         self.rows = rows
         self.row_dim = dim
-        self.known = None  # the gathered value, once asked for
+        self.known = None
+        self.value = None
         return self
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -130,9 +135,10 @@ class PartialTensor(GlobalTensor):
     sources: tuple[PartialTensor, ...]  # partial values this one was made of, for their values
     ignored: torch.Tensor | None  # terms ignored on this rank, float64
     elements: int
+    label: str  # the name autograd gives the operation on one device
 
     @staticmethod
-    def __new__(cls, part: torch.Tensor) -> PartialTensor:
+    def __new__(cls: type[PartialTensor], part: torch.Tensor) -> PartialTensor:
         self = torch.Tensor._make_wrapper_subclass(
             cls, part.shape, dtype=part.dtype, device=part.device
         )
@@ -141,7 +147,7 @@ class PartialTensor(GlobalTensor):
         self.sources = ()
         self.ignored = None
         self.elements = 0
-        self.label = ""  # the name autograd gives the operation on one device
+        self.label = ""
         return self
 
     def __init__(self, *_: Any, **__: Any) -> None:

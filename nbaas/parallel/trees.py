@@ -36,9 +36,9 @@ def _map_special(change: TensorMap, tree: Any) -> Any:
     if isinstance(tree, tuple) and hasattr(kind, "n_sequence_fields"):  # torch.return_types.*
         return kind([map_tensors(change, item) for item in tree])
     if isinstance(tree, Mapping) and hasattr(tree, "__setitem__"):  # OrderedDict, HF ModelOutput
-        changed = copy.copy(tree)
+        changed: Any = copy.copy(tree)
         for key, item in tree.items():
-            changed[key] = map_tensors(change, item)  # type: ignore[index]
+            changed[key] = map_tensors(change, item)
         return changed
     if isinstance(tree, list):
         changed = copy.copy(tree)
