@@ -1,0 +1,235 @@
+"""A run as it is shown: rows of metrics and states in, what the panel draws and one line say out.
+
+Pure, but for the clock that `view` is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbaas.records import JobSpec, Metric, State
+from nbaas.widgets.curves import Curve, Curves
+
+RATE_WINDOW = 3.0  # seconds over which the samples per second are averaged
+NOT_CURVES = frozenset({"rows"})  # counted, not drawn
+STATS = 4  # values beside the progress bar
+
+
+@dataclass(slots=True)
+class RankLine:
+    """The newest that is known of one rank; bytes and seconds, `cpu` in cores."""
+
+    rank: int
+    state: str = "waiting"
+    step: int | None = None
+    step_time: float | None = None
+    memory: float | None = None
+    cpu: float | None = None
+    gpu_memory: float | None = None
+
+    def view(self) -> dict[str, Any]:
+        shown = {
+            "rank": self.rank,
+            "state": self.state,
+            "step": self.step,
+            "step_ms": None if self.step_time is None else 1000 * self.step_time,
+            "memory": self.memory,
+            "cpu": self.cpu,
+        }
+        return shown if self.gpu_memory is None else {**shown, "gpu": _gigabytes(self.gpu_memory)}
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the loop is; None where nobody knows the end."""
+
+    epoch: int = 0
+    epochs: int | None = None
+    batch: int = 0
+    batches: int | None = None
+
+    @property
+    def part(self) -> float | None:
+        """The part of the whole run that is done, of the epoch where the epochs are unknown."""
+        in_epoch = self.batch / self.batches if self.batches else None
+        if not self.epochs or in_epoch is None or not self.epoch:
+            return in_epoch
+        return min(1.0, (self.epoch - 1 + in_epoch) / self.epochs)
+
+
+@dataclass(slots=True)
+class Rate:
+    """Samples per second over the last RATE_WINDOW seconds of steps."""
+
+    recent: deque[tuple[float, float]] = field(default_factory=deque)  # time, samples
+    best: float = 0.0
+
+    def add(self, moment: float, samples: float) -> None:
+        self.recent.append((moment, samples))
+        while len(self.recent) > 2 and moment - self.recent[0][0] > RATE_WINDOW:  # noqa: PLR2004 - a rate needs two
+            self.recent.popleft()
+        if self.recent[-1][0] - self.recent[0][0] > RATE_WINDOW / 2:
+            self.best = max(self.best, self.now)
+
+    @property
+    def now(self) -> float:
+        seconds = self.recent[-1][0] - self.recent[0][0] if self.recent else 0.0
+        samples = sum(count for _, count in list(self.recent)[1:])
+        return samples / seconds if seconds > 0 else 0.0
+
+
+class RunView:
+    """Takes in what a job reports and tells how it stands; one thread calls it."""
+
+    def __init__(self, spec: JobSpec, where: str, *, epochs: int | None = None) -> None:
+        self.spec = spec
+        self.where = where  # '2 ranks on the CPU'
+        self.curves = Curves()
+        self.state = State.CREATED
+        self.reason = ""
+        self.flags: Sequence[str] = ()
+        self.step = 0
+        self.started: float | None = None  # seconds since the epoch: the ranks run
+        self.ended: float | None = None
+        self.progress = Progress(epochs=epochs)
+        self.rate = Rate()
+        self.ranks = [RankLine(slot.rank) for slot in spec.slots]
+        self.facts: Sequence[str] = ()
+
+    def take(self, rows: Mapping[int, Iterable[Metric]]) -> None:
+        """Take in fresh rows by rank."""
+        for rank, metrics in rows.items():
+            for metric in metrics:
+                if metric.kind == "sys":
+                    self._take_system(self.ranks[rank], metric)
+                else:
+                    self._take_step(rank, metric)
+
+    def elapsed(self, now: float) -> float:
+        """Return the seconds since the job was made, up to its end; `now` since the epoch."""
+        return max(0.0, (self.ended or now) - self.spec.created)
+
+    def view(self, now: float) -> dict[str, Any]:
+        """Return what panel.js draws."""
+        return {
+            "id": self.spec.id,
+            "name": self.spec.name,
+            "state": self.state.value,
+            "flags": list(self.flags),
+            "reason": self.reason,
+            "where": self.where,
+            "engine": self.spec.engine,
+            "elapsed": self.elapsed(now),
+            "step": self.step,
+            "progress": {
+                "epoch": self.progress.epoch,
+                "epochs": self.progress.epochs,
+                "batch": self.progress.batch,
+                "batches": self.progress.batches,
+                "part": self.progress.part,
+                "eta": self.eta(now),
+            },
+            "stats": self._stats(),
+            "ranks": [line.view() for line in self.ranks],
+            "facts": list(self.facts),
+        }
+
+    def eta(self, now: float) -> float | None:
+        """Return the seconds left, None where the number of epochs is unknown."""
+        part = self.progress.part
+        if self.started is None or not self.progress.epochs or not part:
+            return None
+        return (now - self.started) * (1 - part) / part
+
+    def line(self, now: float) -> str:
+        """Return the run in one line of text, for a terminal and for the saved notebook."""
+        what = [
+            f"{self.spec.name}: {self.state.value.lower()} on {self.where} ({self.spec.engine})"
+        ]
+        epochs = f" of {self.progress.epochs}" if self.progress.epochs else ""
+        if self.progress.epoch and self.state.final:
+            what.append(f"{self.progress.epoch} epoch{'s' if self.progress.epoch > 1 else ''}")
+        elif self.progress.epoch:
+            what.append(f"epoch {self.progress.epoch}{epochs}")
+        if self.step:
+            what.append(f"{self.step:,} steps in {_clock(self.elapsed(now))}")
+        else:
+            what.append(_clock(self.elapsed(now)))
+        what += [self._curve_text(curve) for curve in self._leading()]
+        if self.rate.now:
+            what.append(f"{self.rate.best or self.rate.now:,.0f} samples/s")
+        return ", ".join(what)
+
+    def _take_step(self, rank: int, metric: Metric) -> None:
+        line = self.ranks[rank]
+        line.step = metric.step
+        if rank != 0:
+            return
+        self.step = max(self.step, metric.step)
+        self.progress.epoch = max(self.progress.epoch, metric.epoch)
+        if samples := metric.values.get("rows"):
+            self.rate.add(metric.time, samples)
+        curves = {name: v for name, v in metric.values.items() if name not in NOT_CURVES}
+        self.curves.append(metric.step, curves)
+
+    def _take_system(self, line: RankLine, metric: Metric) -> None:
+        values = metric.values
+        line.memory = values.get("rss", line.memory)
+        line.step_time = values.get("step_time") or line.step_time
+        line.cpu = values["cpu"] / 100 if "cpu" in values else line.cpu
+        line.gpu_memory = values.get("gpu_memory", line.gpu_memory)
+
+    def _leading(self) -> list[Curve]:
+        groups = self.curves.groups()
+        return [*groups.get("loss", []), *groups.get("score", [])][: STATS - 1]
+
+    def _stats(self) -> list[dict[str, Any]]:
+        stats: list[dict[str, Any]] = [
+            {"name": curve.name, "value": spoken(curve.last), "best": spoken(curve.best)}
+            for curve in self._leading()
+        ]
+        if self.rate.now:
+            best = f"{self.rate.best:,.0f}" if self.rate.best else None
+            stats.append({"name": "samples/s", "value": f"{self.rate.now:,.0f}", "best": best})
+        return stats
+
+    def _curve_text(self, curve: Curve) -> str:
+        first, last = spoken(curve.values[0]), spoken(curve.last)
+        return f"{curve.name} {last}" if first == last else f"{curve.name} {first} to {last}"
+
+
+def spoken(value: float) -> str:
+    """Return a value as people read it: four digits, NaN and infinity by name."""
+    if math.isnan(value):
+        return "NaN"
+    return f"{value:.4g}" if math.isfinite(value) else f"{'-' if value < 0 else ''}∞"
+
+
+def fact_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Return what was distributed and how, one line each, from a job's facts.json."""
+    lines = []
+    if modules := facts.get("split_modules"):
+        lines.append("split by rows: " + ", ".join(map(str, modules)))
+    lines += [f"replicated: {what} ({why})" for what, why in facts.get("replicated", {}).items()]
+    gathered = facts.get("gathered", {})
+    if gathered:
+        counts = ", ".join(f"{name} ({times}x)" for name, times in gathered.items())
+        lines.append(f"gathered: {counts}")
+    lines += [str(line) for line in facts.get("loaders", [])]
+    if check := facts.get("self_check"):
+        lines.append(str(check))
+    return lines
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / (1 << 30):.1f} GB"
