@@ -270,7 +270,7 @@ def _copy(func: Any, args: Args, kwargs: Kwargs) -> Any:
 
 
 _OF_PART = names("""get:requires_grad get:is_leaf get:grad_fn get:output_nr get:_version is_inference
-    retain_grad is_contiguous stride is_pinned get:retains_grad get:_backward_hooks is_shared 
+    retain_grad is_contiguous stride is_pinned get:retains_grad get:_backward_hooks is_shared
     storage_offset is_conj is_neg""")
 
 

@@ -159,7 +159,8 @@ def _matmul(func: Any, args: Args, kwargs: Kwargs) -> Any:
 
 
 _LAYERS = names("""conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
-    max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
+    max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d
+    adaptive_avg_pool1d adaptive_avg_pool2d
     adaptive_max_pool1d adaptive_max_pool2d interpolate pad layer_norm group_norm instance_norm embedding
     unfold fold pixel_shuffle prelu lp_pool2d rms_norm local_response_norm upsample""")
 
