@@ -33,7 +33,7 @@ class KeyValueServer:
         self.port: int = self._server.server_address[1]
         self.address = f"{LOOPBACK}:{self.port}"
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="rendezvous", daemon=True
+            target=self._server.serve_forever, args=(0.1,), name="rendezvous", daemon=True
         )
         self._thread.start()
 

@@ -1,0 +1,237 @@
+"""The `nbaas` command: a thin face over jobs, deploy, engines and doctor.
+
+Rule: what a command needs is imported when it runs; an error of ours is one line on stderr, exit
+code 2 for a line that is not understood, 1 for anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from nbaas._version import __version__
+from nbaas.config import Settings, load_settings
+from nbaas.errors import NbaasError, UsageError
+
+LOG_POLL = 0.2  # seconds between looks at a log that grows
+MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        arguments = parse(list(sys.argv[1:] if argv is None else argv))
+        code: int = arguments.run(arguments, load_settings())
+        sys.stdout.flush()
+        return code
+    except NbaasError as error:
+        print(f"nbaas: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `nbaas logs x | head`: the reader has enough.  Nothing may be flushed into the pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the arguments with `run`, the command's function; raises UsageError."""
+    arguments, unknown = parser().parse_known_args(argv)
+    if unknown:
+        known = getattr(arguments, "flags", ["--help"])
+        raise UsageError(f"{unknown[0]!r} is not understood", hint=near(unknown[0], known))
+    return arguments
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return 'did you mean ...?', or the known words where none is near."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else "known: " + ", ".join(known)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are our errors, and that takes no abbreviations."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if wrong:
+            known = [word.strip(" '") for word in wrong.group(2).split(",")]
+            raise UsageError(f"no command {wrong.group(1)!r}", hint=near(wrong.group(1), known))
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def parser() -> Parser:
+    """Return the parser of all commands; each sets `run` and, for near misses, `flags`."""
+    top = Parser(prog="nbaas", description="Train and serve from a notebook cell.")
+    top.add_argument("--version", action="version", version=f"nbaas {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    jobs = _command(commands, "jobs", run_jobs, "list the jobs, newest first")
+    jobs.add_argument("--limit", type=int, default=20, metavar="N")
+    jobs.add_argument("--json", action="store_true", help="one JSON object a line")
+    logs = _command(commands, "logs", run_logs, "print a rank's log")
+    logs.add_argument("name", help="name or id of the job")
+    logs.add_argument("--rank", type=int, default=0, metavar="R")
+    logs.add_argument("--follow", action="store_true", help="until the job ends")
+    stop = _command(commands, "stop", run_stop, "finish the step, save, end")
+    stop.add_argument("name", help="name or id of the job")
+    stop.add_argument("--now", action="store_true", help="kill it instead")
+    endpoints = _command(commands, "endpoints", run_endpoints, "list what is served")
+    endpoints.add_argument("--json", action="store_true", help="one JSON object a line")
+    _command(commands, "serve", run_serve, "serve the deployed models without Jupyter")
+    _command(commands, "doctor", run_doctor, "what is here, what is missing, the way out")
+    _engine_commands(commands)
+    for command in commands.choices.values():
+        command.set_defaults(flags=_flags(command))
+    return top
+
+
+def _command(commands: Any, name: str, run: Callable[..., int], about: str) -> Parser:
+    made: Parser = commands.add_parser(name, help=about, description=about)
+    made.set_defaults(run=run)
+    return made
+
+
+def _engine_commands(commands: Any) -> None:
+    about = "Horovod for the installed torch"
+    engine = commands.add_parser("engine", help=about, description=about)
+    actions = engine.add_subparsers(dest="action", required=True, metavar="build|status")
+    build = _command(actions, "build", run_engine_build, "build or fetch, install, prove")
+    build.add_argument("--rebuild", action="store_true", help="do not use the cached wheel")
+    _command(actions, "status", run_engine_status, "what there is")
+
+
+def _flags(command: argparse.ArgumentParser) -> list[str]:
+    return [flag for action in command._actions for flag in action.option_strings]  # noqa: SLF001
+
+
+def run_engine_build(arguments: argparse.Namespace, settings: Settings) -> int:
+    from nbaas.engines.build import build
+
+    build(settings, lambda line: print(line, flush=True), rebuild=arguments.rebuild)
+    return 0
+
+
+def run_engine_status(arguments: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    from nbaas.engines.status import engine_facts
+
+    facts = engine_facts(settings)
+    print("\n".join(fact.line() for fact in facts))
+    return 0 if all(fact.ok or fact.optional for fact in facts) else 1
+
+
+def run_doctor(arguments: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    from nbaas.doctor import examine
+
+    facts = examine(settings)
+    print("\n".join(fact.line() for fact in facts))
+    return 0 if all(fact.ok or fact.optional for fact in facts) else 1
+
+
+def run_jobs(arguments: argparse.Namespace, settings: Settings) -> int:
+    from nbaas.jobs.store import list_jobs
+
+    rows = []
+    for job in list_jobs(settings, arguments.limit):
+        spec, status = job.spec, job.status()
+        rows.append(
+            {
+                "name": spec.name,
+                "state": status.state.value,
+                "ranks": spec.world_size,
+                "engine": spec.engine,
+                "age": age(time.time() - spec.created),
+                "id": spec.id,
+            }
+        )
+    show(rows, as_json=arguments.json, empty="no job yet: %%train in a notebook starts one")
+    return 0
+
+
+def run_logs(arguments: argparse.Namespace, settings: Settings) -> int:
+    from nbaas.jobs.store import find_job
+
+    job = find_job(settings, arguments.name)
+    if not 0 <= arguments.rank < job.spec.world_size:
+        raise UsageError(f"--rank {arguments.rank}: {job.name} has {job.spec.world_size} ranks")
+    log = job.log(arguments.rank)
+    while True:
+        ended = job.status().state.final  # asked before reading: what follows it is nothing
+        text = log.read()
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        if not text and (ended or not arguments.follow):
+            return 0
+        if not text:
+            time.sleep(LOG_POLL)
+
+
+def run_stop(arguments: argparse.Namespace, settings: Settings) -> int:
+    from nbaas.jobs.store import find_job
+
+    job = find_job(settings, arguments.name)
+    before = job.status()
+    if before.state.final:
+        print(f"{job.name} has ended before: {before.state.value}")
+        return 0
+    if arguments.now:
+        job.kill()
+    else:
+        job.stop()
+    print(f"{job.name}: {job.wait().state.value}")
+    return 0
+
+
+def run_endpoints(arguments: argparse.Namespace, settings: Settings) -> int:
+    from nbaas.deploy.client import list_endpoints
+    from nbaas.records import to_json
+
+    rows = [to_json(endpoint) for endpoint in list_endpoints(settings)]
+    show(rows, as_json=arguments.json, empty="no endpoint yet: %deploy in a notebook makes one")
+    return 0
+
+
+def run_serve(arguments: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    from nbaas.deploy.client import gateway_address
+
+    print(gateway_address(settings))
+    return 0
+
+
+def show(rows: list[dict[str, Any]], *, as_json: bool, empty: str) -> None:
+    """Print rows as JSON lines or as a table whose columns are the rows' keys."""
+    if as_json:
+        print("".join(json.dumps(row) + "\n" for row in rows), end="")
+    elif not rows:
+        print(empty)
+    else:
+        table = [
+            [name.upper() for name in rows[0]],
+            *([str(v) for v in row.values()] for row in rows),
+        ]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        for line in table:
+            print("  ".join(map(str.ljust, line, widths)).rstrip())
+
+
+def age(seconds: float) -> str:
+    """Return '5 s', '12 min', '3 h' or '2 d'."""
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
