@@ -1,0 +1,39 @@
+"""Kernel-held locks: the only evidence that a supervisor lives.
+
+Rules: the lock belongs to the open file description.  It is taken by the launcher, passed on with
+the file descriptor and never given back while the job lives, so it is free only when no one answers
+for the job.  What the file contains is information for people.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+
+def take_lock(path: Path) -> int | None:
+    """Return a descriptor that holds the lock of `path`, None where someone else does."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def write_owner(fd: int, text: str) -> None:
+    """Note in a lock file that is held who holds it."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, text.encode(), 0)
+
+
+def read_owner(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

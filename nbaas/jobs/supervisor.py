@@ -1,0 +1,276 @@
+"""The one process that answers for a job: starts its ranks, watches them, writes its states.
+
+Rules: standard library only, one thread that decides; it waits in one selector and never polls.
+Final states are written when no process of the job is left.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nbaas.engines.base import EngineFactory
+from nbaas.errors import NbaasError
+from nbaas.jobs.blame import (
+    EXIT_STOPPED,
+    Exit,
+    culprit,
+    describe_exit,
+    failure_of,
+    log_tail,
+    read_failures,
+)
+from nbaas.jobs.control import ControlServer, socket_folder
+from nbaas.jobs.events import EventLog
+from nbaas.jobs.gang import Gang
+from nbaas.jobs.watch import Heartbeat, MetricsSync, StallWatch
+from nbaas.launchers.local import Launcher
+from nbaas.launchers.processes import boot_id, kill_tagged, reap, start_time
+from nbaas.records import JobPaths, JobSpec, RankFailure, State, to_json
+from nbaas.worker.progress import Phase
+
+HEARTBEAT_INTERVAL = 0.5  # seconds
+FAILURE_GRACE = 1.0  # seconds for the others to end by themselves, and to say why
+START_SLACK = 5.0  # seconds: the ranks' own timeout names who is missing, so it goes first
+LONG_STEPS = 3  # a stop waits for so many times the last step
+
+
+class Purpose(enum.Enum):
+    """Why a gang is ending."""
+
+    STOP = "stop"
+    KILL = "kill"
+    INTERRUPT = "interrupt"
+    FAILURE = "failure"
+
+
+class Supervisor:
+    """Drives one job from STARTING to its final state; `run` returns when it is over."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        paths: JobPaths,
+        *,
+        engine: EngineFactory,
+        launcher: Launcher,
+        release_name: Callable[[], None],
+    ) -> None:
+        self.release_name = release_name  # before the last event: the next job may have the name
+        self.spec = spec
+        self.paths = paths
+        self.engine = engine
+        self.launcher = launcher
+        self.events = EventLog(paths)
+        self.selector = selectors.DefaultSelector()
+        self.gang = Gang(spec, paths)
+        self.purpose: Purpose | None = None
+        self.reason = ""
+        self.deadline: float | None = None  # CLOCK_MONOTONIC: then SIGKILL
+        self._signals: list[int] = []
+        self._stalls = StallWatch(spec.stall_timeout)
+
+    def run(self) -> None:
+        control = ControlServer(
+            socket_folder() / f"{self.spec.id}.sock", self.selector, self._answer
+        )
+        heartbeat = Heartbeat(self.paths.heartbeat)
+        sync = MetricsSync(self.paths, self.spec.world_size)
+        self._watch_signals()
+        try:
+            self._enter_starting(str(control.path))
+            self._run_gang(heartbeat)
+        finally:
+            sync.close()
+            control.close()
+            heartbeat.close()
+
+    def _enter_starting(self, control: str) -> None:
+        self.events.enter(
+            State.STARTING,
+            pid=os.getpid(),
+            pid_start=start_time(os.getpid()),
+            boot=boot_id(),
+            host=socket.gethostname(),
+            control=control,
+        )
+
+    def _run_gang(self, heartbeat: Heartbeat) -> None:
+        heartbeat.beat()
+        self.selector.register(self.gang.report_fd, selectors.EVENT_READ, self._take_reports)
+        try:
+            with self.engine.rendezvous(self.paths.root, self.spec.slots) as rendezvous:
+                self.gang.start(self.launcher, self.engine, rendezvous)
+                for member in self.gang.members:
+                    self.selector.register(member.process.pidfd, selectors.EVENT_READ, None)
+                pids = {member.rank: member.process.pid for member in self.gang.members}
+                self.events.note("SPAWNED", pids=pids)
+                while self.gang.alive:
+                    self._turn(heartbeat)
+        except (OSError, NbaasError) as failed:
+            self._could_not_start(failed)
+        else:
+            self._finish()
+
+    def _turn(self, heartbeat: Heartbeat) -> None:
+        """Wait for something to happen, at most until the next heartbeat, and act on it."""
+        for key, _ in self.selector.select(self._timeout()):
+            if key.data is not None:
+                key.data()
+        self._take_reports()
+        self._take_exits()
+        while self._signals:
+            self._signals.pop()
+            self._begin(Purpose.INTERRUPT, "the host asked for it (SIGTERM)", self.spec.stop_grace)
+        heartbeat.beat()
+        self._look_at_the_clock(time.monotonic())
+        reap([member.process.pid for member in self.gang.members])
+
+    def _timeout(self) -> float:
+        if self.deadline is None:
+            return HEARTBEAT_INTERVAL
+        return max(0.0, min(HEARTBEAT_INTERVAL, self.deadline - time.monotonic()))
+
+    def _take_reports(self) -> None:
+        self.gang.read_reports()
+        starting = self.events.history.state is State.STARTING
+        if starting and self.purpose is None and self.gang.all_reached(Phase.JOINED):
+            self.events.enter(State.RUNNING)
+
+    def _take_exits(self) -> None:
+        for end in self.gang.collect():
+            member = self.gang.members[end.rank]
+            self.selector.unregister(member.process.pidfd)
+            self.events.note("EXITED", rank=end.rank, code=end.code)
+            if end.failed:
+                self._begin(Purpose.FAILURE, "", FAILURE_GRACE)
+            elif end.code == EXIT_STOPPED:
+                # The host has sent SIGTERM to everybody, and the rank was faster than we are.
+                self._begin(Purpose.INTERRUPT, "ranks were asked to stop", self.spec.stop_grace)
+
+    def _begin(self, purpose: Purpose, reason: str, grace: float) -> None:
+        """Begin to end the gang, once: a second reason to end changes nothing, but for KILL."""
+        if purpose is Purpose.KILL:
+            self._cancel(reason)
+            return
+        if self.purpose is not None:
+            return
+        self.purpose, self.reason = purpose, reason
+        if purpose is not Purpose.FAILURE:
+            self.gang.ask()
+            slowest = max((p.step_time for p in self.gang.progress().values()), default=0.0)
+            grace = max(grace, LONG_STEPS * slowest)
+        self.deadline = time.monotonic() + grace
+
+    def _cancel(self, reason: str) -> None:
+        state = self.events.history.state
+        if state is not State.CANCELLING and self.purpose in (None, Purpose.STOP):
+            self.events.enter(State.CANCELLING, reason=reason)
+            self.purpose, self.reason = Purpose.KILL, reason
+        self.gang.kill()
+
+    def _look_at_the_clock(self, now: float) -> None:
+        if self.deadline is not None:
+            if now >= self.deadline:
+                self._grace_is_over(now)
+            return
+        progress = self.gang.progress()
+        if self.events.history.state is State.STARTING:
+            if now - self.gang.started > self.spec.start_timeout + START_SLACK:
+                self._start_took_too_long()
+            return
+        stalled = self._stalls.stalled(progress, now)
+        if stalled and "STALLED" not in self.events.history.flags:
+            self.gang.dump_stacks()
+        self.events.flag("STALLED", on=bool(stalled), ranks=stalled)
+
+    def _grace_is_over(self, now: float) -> None:
+        if self.purpose is Purpose.STOP:
+            seconds = self.spec.stop_grace
+            self._cancel(f"the ranks did not finish their step within {seconds:g} s")
+        returning = [m for m in self.gang.alive if m.phase is Phase.RETURNING]
+        if self.purpose is not Purpose.KILL and returning:
+            # The values that come back are being written: that is worth waiting for, once.
+            self.gang.kill(sparing=Phase.RETURNING)
+            if now < (self.deadline or now) + self.spec.stop_grace:
+                return
+        self.gang.kill()
+
+    def _start_took_too_long(self) -> None:
+        late = [m.rank for m in self.gang.members if m.phase < Phase.JOINED]
+        listed = ", ".join(map(str, late))
+        self.gang.dump_stacks()
+        self._begin(
+            Purpose.FAILURE,
+            f"rank {listed} did not join within {self.spec.start_timeout:g} s",
+            FAILURE_GRACE,
+        )
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        verb = request.get("verb")
+        if verb == "status":
+            return {"state": self.events.history.state, "pid": os.getpid()}
+        if verb == "stop":
+            if self.purpose is None:
+                self.events.enter(State.STOPPING, reason="asked to stop")
+                grace = float(request.get("grace") or self.spec.stop_grace)
+                self._begin(Purpose.STOP, "stopped on request", grace)
+            return {"ok": True}
+        if verb == "kill":
+            self._begin(Purpose.KILL, "killed on request", 0.0)
+            return {"ok": True}
+        return {"error": f"unknown verb {verb!r}"}
+
+    def _could_not_start(self, failed: Exception) -> None:
+        self.gang.kill()
+        kill_tagged(self.spec.id)
+        failure = RankFailure(0, type(failed).__name__, str(failed), "")
+        self._end(State.FAILED, reason=f"could not start: {failed}", failure=to_json(failure))
+
+    def _finish(self) -> None:
+        """Write the final state, once nothing of the job is left."""
+        kill_tagged(self.spec.id)
+        reap(())
+        state, details = self._verdict()
+        self.gang.close()
+        self._end(state, **details)
+
+    def _end(self, state: State, **details: Any) -> None:
+        self.release_name()
+        self.events.enter(state, **details)
+        self.events.close()
+
+    def _verdict(self) -> tuple[State, dict[str, Any]]:
+        exits = self.gang.exits
+        if self.purpose is Purpose.KILL:
+            return State.CANCELLED, {"reason": self.reason}
+        if all(end.code == 0 for end in exits):
+            return State.SUCCEEDED, {}
+        blamed = culprit(exits, read_failures(self.paths, [end.rank for end in exits]))
+        if blamed is not None or self.purpose is Purpose.FAILURE:
+            return State.FAILED, self._blame(blamed)
+        if self.purpose is Purpose.STOP:
+            return State.STOPPED, {"reason": self.reason}
+        return State.INTERRUPTED, {"reason": self.reason}
+
+    def _blame(self, blamed: Exit | None) -> dict[str, Any]:
+        if blamed is None:
+            return {"reason": self.reason}
+        failures = read_failures(self.paths, [blamed.rank])
+        failure = failure_of(blamed, failures, log_tail(self.paths, blamed.rank))
+        host = self.spec.slots[blamed.rank].host
+        what = failure.message.splitlines()[0] if failure.message else describe_exit(blamed.code)[1]
+        said = what if failure.kind in ("Exited", "Killed") else f"{failure.kind}: {what}"
+        return {"reason": f"rank {blamed.rank} on {host}: {said}", "failure": to_json(failure)}
+
+    def _watch_signals(self) -> None:
+        read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda number, frame: self._signals.append(number))  # noqa: ARG005
+        self.selector.register(read_end, selectors.EVENT_READ, lambda: os.read(read_end, 512))

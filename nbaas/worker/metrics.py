@@ -1,0 +1,96 @@
+"""A rank's metric journal: rows are taken on the training thread, framed and written by another.
+
+Rule: the training thread only appends to a deque.  A row is acknowledged once it is written, at
+most FLUSH_INTERVAL after it was taken; nothing here waits for the disk on the training thread.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from nbaas.journal import JournalWriter, frame
+from nbaas.records import Metric
+
+FLUSH_INTERVAL = 0.1  # seconds
+FLUSH_ROWS = 64
+ROWS_PER_WRITE = 512
+MAX_SERIES = 64  # values in one row: a line stays far below the journal's limit
+MAX_PENDING = 100_000  # rows kept while the disk is full; the oldest go first
+
+Row = tuple[float, int, int, dict[str, float], str]
+
+
+class MetricsWriter:
+    """Writes rows to `path`; `close` returns once the last one is on file."""
+
+    def __init__(self, path: Path) -> None:
+        self.lost = 0  # rows the disk never took
+        self._journal = JournalWriter(path)
+        self._rows: deque[Row] = deque()
+        self._unwritten: list[Row] = []
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread.start()
+
+    def add(self, step: int, epoch: int, values: dict[str, float], kind: str = "train") -> None:
+        """Take one row; `values` must not change afterwards."""
+        rows = self._rows
+        rows.append((time.time(), step, epoch, values, kind))
+        if len(rows) == FLUSH_ROWS:
+            self._wake.set()
+
+    def close(self) -> None:
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
+        self._journal.close()
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait(FLUSH_INTERVAL)
+            self._wake.clear()
+            self._flush()
+        self._flush()
+        self.lost += len(self._unwritten)
+
+    def _flush(self) -> None:
+        """Write what is there; rows that the disk refuses stay for the next turn."""
+        while self._rows:
+            self._unwritten.append(self._rows.popleft())
+        while self._unwritten:
+            batch = self._unwritten[:ROWS_PER_WRITE]
+            if not self._journal.append_lines(b"".join(frame(encoded(row)) for row in batch)):
+                self.lost += max(0, len(self._unwritten) - MAX_PENDING)
+                self._unwritten = self._unwritten[-MAX_PENDING:]
+                return
+            del self._unwritten[:ROWS_PER_WRITE]
+
+
+def encoded(row: Row) -> dict[str, Any]:
+    """Return a row as the JSON object of a `Metric`; NaN and infinities as strings."""
+    moment, step, epoch, values, kind = row
+    kept = [(name[:200], float(value)) for name, value in list(values.items())[:MAX_SERIES]]
+    safe = {name: value if math.isfinite(value) else str(value) for name, value in kept}
+    record = {"time": moment, "step": step, "epoch": epoch, "values": safe}
+    return record if kind == "train" else {**record, "kind": kind}
+
+
+def metric_of(record: dict[str, Any]) -> Metric | None:
+    """Return the row of a journal record, 'nan' and 'inf' as floats again; None if it is none."""
+    try:
+        values = {str(name): float(value) for name, value in record["values"].items()}
+        return Metric(
+            time=float(record["time"]),
+            step=int(record["step"]),
+            epoch=int(record["epoch"]),
+            values=values,
+            kind=str(record.get("kind", "train")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
