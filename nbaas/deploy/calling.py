@@ -1,0 +1,105 @@
+"""How a model is called with named arrays, and what it gives back as named tensors.
+
+Shape letters: B rows of a batch; everything else is the model's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from nbaas.deploy.manifest import Signature, TensorSpec
+from nbaas.errors import DeployError
+
+DATATYPES = {  # Open Inference name -> name of the torch dtype
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BF16": "bfloat16",
+}
+_BY_DTYPE = {f"torch.{dtype}": name for name, dtype in DATATYPES.items()}
+
+
+def datatype_of(tensor: Any, name: str) -> str:
+    """Return the Open Inference name of a tensor's dtype; DeployError where there is none."""
+    try:
+        return _BY_DTYPE[str(tensor.dtype)]
+    except KeyError:
+        raise DeployError(
+            f"{name} is of {tensor.dtype}, which the protocol has no name for",
+            hint="known: " + ", ".join(DATATYPES.values()),
+        ) from None
+
+
+def call(model: Any, inputs: list[Any], signature_inputs: tuple[TensorSpec, ...], how: str) -> Any:
+    """Return what `model` gives for `inputs`, in the order of the signature."""
+    if how == "keyword":
+        return model(**{s.name: x for s, x in zip(signature_inputs, inputs, strict=True)})
+    return model(*inputs)
+
+
+def named_outputs(result: Any) -> tuple[str, dict[str, Any]]:
+    """Return how `result` is built ('tensor', 'sequence', 'mapping') and its tensors by name.
+
+    Raises: DeployError: there is no tensor in it, or something that is neither tensor nor None.
+    """
+    import torch
+
+    if isinstance(result, torch.Tensor):
+        return "tensor", {"output": result}
+    if isinstance(result, Mapping):
+        return "mapping", _tensors({str(key): value for key, value in result.items()})
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
+        cells = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
+        return "mapping", _tensors(cells)
+    if isinstance(result, tuple | list):
+        names = getattr(result, "_fields", None) or [f"output_{i}" for i in range(len(result))]
+        return "sequence", _tensors(dict(zip(names, result, strict=True)))
+    raise DeployError(
+        f"the model returns a {type(result).__name__}, not a tensor",
+        hint="return a tensor, or a tuple or dict of tensors; --post can convert",
+    )
+
+
+def _tensors(cells: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    kept = {name: cell for name, cell in cells.items() if cell is not None}
+    for name, cell in kept.items():
+        if not isinstance(cell, torch.Tensor):
+            raise DeployError(
+                f"output {name!r} of the model is a {type(cell).__name__}, not a tensor",
+                hint="return a tensor, or a tuple or dict of tensors; --post can convert",
+            )
+    if not kept:
+        raise DeployError("the model returns no tensor")
+    return kept
+
+
+def outputs_in_order(result: Any, signature: Signature) -> list[Any]:
+    """Return the output tensors of `result` in the order of the signature."""
+    import torch
+
+    if isinstance(result, torch.Tensor):
+        return [result]
+    _, tensors = named_outputs(result)
+    return [tensors[spec.name] for spec in signature.outputs]
+
+
+def argument_names(model: Any) -> tuple[list[str], int]:
+    """Return the names of the positional arguments of `model`, and how many have no default."""
+    target = model.forward if hasattr(model, "forward") else model
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return [], 0
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [p.name for p in positional], sum(p.default is p.empty for p in positional)

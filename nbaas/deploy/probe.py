@@ -1,0 +1,225 @@
+"""What a model takes and gives, found by running it: signature, golden output, batchability.
+
+Shape letters: B rows of a batch.  Rule: the user's model is as it was afterwards (mode, random
+numbers), and nothing runs in inference mode here: a tensor cached in the model must still train.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbaas.deploy.calling import argument_names, call, datatype_of, named_outputs
+from nbaas.deploy.manifest import Signature, TensorSpec
+from nbaas.errors import DeployError
+
+GOLDEN_ROWS = 4
+RELATIVE, ABSOLUTE = 1e-4, 1e-5  # how far a replica's output may lie from the golden one
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    signature: Signature
+    inputs: list[Any]  # tensors, (B, ...), B at most GOLDEN_ROWS
+    outputs: list[Any]
+    batchable: bool
+    deterministic: bool
+
+
+@contextlib.contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Hold `model` in eval mode without gradients; modes and random state come back afterwards."""
+    import torch
+
+    modes = {module: module.training for module in model.modules()}
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        try:
+            model.eval()
+            yield
+        finally:
+            if modes.get(model):
+                model.train()
+            for module, training in modes.items():
+                module.training = training
+
+
+def probe(model: Any, example: Any) -> Probed:
+    """Run `model`, which is in eval mode, on `example` and return what that shows.
+
+    Raises: DeployError: no example can be had, or the model cannot run on it.
+    """
+    names, inputs, how = named_inputs(model, example)
+    inputs = [x.detach().to(_device(model)) for x in inputs]
+    inputs, result = _first_run(model, names, inputs, how)
+    returns, outputs = named_outputs(result)
+    specs = tuple(_spec(n, x, f"input {n!r}") for n, x in zip(names, inputs, strict=True))
+    deterministic = _same(list(outputs.values()), _again(model, specs, inputs, how))
+    batchable = deterministic and _rows_are_independent(model, specs, inputs, how)
+    if batchable:
+        inputs = [x[:GOLDEN_ROWS] for x in inputs]
+        returns, outputs = named_outputs(call(model, inputs, specs, how))
+    signature = Signature(
+        inputs=specs,
+        outputs=tuple(_spec(n, y, f"output {n!r}") for n, y in outputs.items()),
+        call=how,
+        returns=returns,
+    )
+    return Probed(signature, inputs, list(outputs.values()), batchable, deterministic)
+
+
+def named_inputs(model: Any, example: Any) -> tuple[list[str], list[Any], str]:
+    """Return names, tensors and way of calling for an example in any of its forms.
+
+    A tensor or array is the first argument; a tuple holds the arguments in order (what is over, a
+    label, is left out); a mapping holds them by name; a loader gives its first batch.
+    """
+    if example is None:
+        example = _guessed(model)
+    if hasattr(example, "__iter__") and hasattr(example, "dataset"):
+        example = next(iter(example))
+    if isinstance(example, Mapping):
+        tensors = {
+            str(name): _tensor(value, f"example[{name!r}]") for name, value in example.items()
+        }
+        return list(tensors), list(tensors.values()), "keyword"
+    known, required = argument_names(model)
+    if isinstance(example, tuple) or (isinstance(example, list) and _holds_tensors(example)):
+        given = list(example)[: max(required, 1)] if len(example) > len(known) else list(example)
+        given = given[:required] if required and len(given) > required and known else given
+    else:
+        given = [example]
+    names = [known[i] if i < len(known) else f"input_{i}" for i in range(len(given))]
+    return (
+        names,
+        [_tensor(x, f"example {n!r}") for n, x in zip(names, given, strict=True)],
+        "positional",
+    )
+
+
+def _holds_tensors(example: list[Any]) -> bool:
+    return bool(example) and all(hasattr(cell, "dtype") for cell in example)
+
+
+def _tensor(value: Any, what: str) -> Any:
+    import numpy as np
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    if hasattr(value, "to_numpy"):  # a data frame
+        value = value.to_numpy()
+    try:
+        array = np.asarray(value)
+        if isinstance(value, float | list | tuple) and array.dtype == np.float64:
+            array = array.astype(np.float32)  # as torch.tensor([[0.5]]) would be
+        return torch.as_tensor(array)
+    except (TypeError, ValueError, RuntimeError) as wrong:
+        raise DeployError(f"{what} cannot be made a tensor: {wrong}") from wrong
+
+
+def _guessed(model: Any) -> Any:
+    """Return a row of zeros for a model that begins with a linear layer."""
+    import torch
+
+    first = next((m for m in model.modules() if list(m.parameters(recurse=False))), None)
+    if isinstance(first, torch.nn.Linear) and len(argument_names(model)[0]) == 1:
+        return torch.zeros(1, first.in_features, dtype=first.weight.dtype)
+    raise DeployError(
+        "what the model takes is not known", hint="--example x, a batch or one row of its input"
+    )
+
+
+def _device(model: Any) -> Any:
+    import torch
+
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _first_run(model: Any, names: list[str], inputs: list[Any], how: str) -> tuple[list[Any], Any]:
+    """Return the inputs with their batch dimension, and the output for them."""
+    specs = tuple(TensorSpec(name, "", ()) for name in names)
+    failure: Exception | None = None
+    try:
+        result = call(model, inputs, specs, how)
+        if not _is_single_row(model, specs, inputs, how, result):
+            return inputs, result
+    except Exception as raised:  # noqa: BLE001 - the user's own model may raise anything
+        failure = raised
+    rows = [x.unsqueeze(0) for x in inputs]
+    try:
+        return rows, call(model, rows, specs, how)
+    except Exception as raised:
+        failure = failure or raised
+        shapes = ", ".join(f"{n} {list(x.shape)}" for n, x in zip(names, inputs, strict=True))
+        raise DeployError(
+            f"the model cannot run on the example ({shapes}): {type(failure).__name__}: {failure}",
+            hint="--example x, a batch of what the model takes",
+        ) from failure
+
+
+def _is_single_row(
+    model: Any, specs: tuple[TensorSpec, ...], inputs: list[Any], how: str, result: Any
+) -> bool:
+    """Whether the example is one row without its batch dimension: Linear takes both."""
+    _, outputs = named_outputs(result)
+    if any(x.dim() != 1 for x in inputs) or any(y.dim() > 1 for y in outputs.values()):
+        return False
+    try:
+        batched = call(model, [x.unsqueeze(0) for x in inputs], specs, how)
+        _, wide = named_outputs(batched)
+    except Exception:  # noqa: BLE001 - then the example was a batch of scalars
+        return False
+    return all(
+        wide[n].shape[:1] == (1,) and wide[n].dim() == y.dim() + 1 for n, y in outputs.items()
+    )
+
+
+def _spec(name: str, tensor: Any, what: str) -> TensorSpec:
+    shape = tuple(tensor.shape)
+    return TensorSpec(name, datatype_of(tensor, what), (-1, *shape[1:]) if shape else ())
+
+
+def _again(model: Any, specs: tuple[TensorSpec, ...], inputs: list[Any], how: str) -> list[Any]:
+    return list(named_outputs(call(model, inputs, specs, how))[1].values())
+
+
+def _same(left: list[Any], right: list[Any]) -> bool:
+    import torch
+
+    return len(left) == len(right) and all(
+        a.shape == b.shape
+        and torch.allclose(a.double(), b.double(), rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def _rows_are_independent(
+    model: Any, specs: tuple[TensorSpec, ...], inputs: list[Any], how: str
+) -> bool:
+    """Whether two rows in one batch are answered as each alone, with one output row per input row."""
+    import torch
+
+    if any(x.dim() == 0 or len(x) == 0 or len(x) != len(inputs[0]) for x in inputs):
+        return False
+    first = [x[:1] for x in inputs]
+    second = [x[1:2] if len(x) > 1 else _other_row(x[:1]) for x in inputs]
+    try:
+        alone = [_again(model, specs, rows, how) for rows in (first, second)]
+        both = _again(model, specs, [torch.cat(p) for p in zip(first, second, strict=True)], how)
+    except Exception:  # noqa: BLE001 - a model of one row only, of two rows only
+        return False
+    if any(y.dim() == 0 or y.shape[0] != 2 for y in both):  # noqa: PLR2004 - two rows went in
+        return False
+    return _same(alone[0], [y[:1] for y in both]) and _same(alone[1], [y[1:] for y in both])
+
+
+def _other_row(row: Any) -> Any:
+    """Return a row unlike `row` (1, ...) of values the model has shown it can take."""
+    import torch
+
+    if row.dtype.is_floating_point:
+        return row * 0.5 + torch.linspace(0.1, 0.9, row.numel()).reshape(row.shape).to(row)
+    return row.flip(tuple(range(1, row.dim()))) if row.dim() > 1 else row
