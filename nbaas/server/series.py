@@ -1,0 +1,140 @@
+"""Curves of bounded size: however many rows a job writes, what is kept and sent stays small.
+
+Rule: a peak survives.  Each bucket of steps keeps its lowest and its highest value where they were;
+when there are too many buckets, neighbours are joined.  A value that is no number is a gap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+BUCKETS = 2048
+NAMES = 64  # curves of one job that are kept
+SAMPLE_INTERVAL = 0.5  # seconds
+Point = tuple[int, float | None]
+
+
+def number(value: Any) -> float | None:
+    """Return a metric's value; None for 'nan', 'inf', '-inf' and what else is no finite number."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+@dataclass(slots=True)
+class Curve:
+    """One series: steps ascending, at most 4 * BUCKETS points, in buckets of `width` rows."""
+
+    width: int = 1
+    buckets: list[tuple[Point, ...]] = field(default_factory=list)
+    last: Point | None = None
+    _filled: int = 0  # rows in the last bucket
+
+    def append(self, step: int, value: float | None) -> None:
+        if self.last is not None and step < self.last[0]:
+            self._rewind(step)
+        self.last = (step, value)
+        if self.buckets and self._filled < self.width:
+            self.buckets[-1] = _extremes((*self.buckets[-1], self.last))
+            self._filled += 1
+            return
+        self.buckets.append((self.last,))
+        self._filled = 1
+        if len(self.buckets) > 2 * BUCKETS:
+            self._halve()
+
+    def points(self, most: int) -> list[Point]:
+        """Return at most about `most` points: the extremes of joined buckets, in order."""
+        group = max(1, math.ceil(2 * len(self.buckets) / max(1, most)))
+        joined = (
+            _extremes(tuple(p for bucket in self.buckets[i : i + group] for p in bucket))
+            for i in range(0, len(self.buckets), group)
+        )
+        points = [point for bucket in joined for point in bucket]
+        if self.last is not None and points[-1][0] != self.last[0]:
+            points.append(self.last)
+        return points
+
+    def _rewind(self, step: int) -> None:
+        """Forget what came after `step`: the job went back to a checkpoint."""
+        self.buckets = [b for b in self.buckets if b[-1][0] < step]
+        self._filled = self.width
+
+    def _halve(self) -> None:
+        """Join neighbours; the last bucket may stay without one, and is then less full."""
+        if len(self.buckets) % 2 == 0:
+            self._filled += self.width
+        pairs = range(0, len(self.buckets), 2)
+        self.buckets = [_extremes(sum(self.buckets[i : i + 2], ())) for i in pairs]
+        self.width *= 2
+
+
+def _extremes(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """Return the lowest and the highest of the points, and one gap if there is any, by step."""
+    known = [point for point in points if point[1] is not None]
+    gap = next((point for point in points if point[1] is None), None)
+    if not known:
+        return () if gap is None else (gap,)
+    kept = {min(known, key=_value), max(known, key=_value)}
+    if gap is not None:
+        kept.add(gap)
+    return tuple(sorted(kept, key=_step))
+
+
+def _value(point: Point) -> float:
+    return point[1] or 0.0
+
+
+def _step(point: Point) -> int:
+    return point[0]
+
+
+@dataclass(slots=True)
+class Curves:
+    """All series of one job, fed row by row."""
+
+    by_name: dict[str, Curve] = field(default_factory=dict)
+    step: int = 0
+    epoch: int = 0
+    # Time and step, at most two a second: the last ten seconds, for the rate.
+    recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=20))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take a Metric's fields; a row that does not fit is left out."""
+        step, moment, values = row.get("step"), row.get("time"), row.get("values")
+        if not (isinstance(step, int) and isinstance(moment, int | float)):
+            return
+        self.step, self.epoch = step, int(row.get("epoch") or 0)
+        if self.recent and step < self.recent[-1][1]:
+            self.recent.clear()
+        if not self.recent or moment - self.recent[-1][0] >= SAMPLE_INTERVAL:
+            self.recent.append((float(moment), step))
+        prefix = "" if row.get("kind", "train") == "train" else f"{row['kind']}/"
+        for key, value in (values if isinstance(values, dict) else {}).items():
+            name = f"{prefix}{key}"
+            curve = self.by_name.get(name)
+            if curve is None:
+                if len(self.by_name) >= NAMES:
+                    continue
+                curve = self.by_name[name] = Curve()
+            curve.append(step, number(value))
+
+    @property
+    def steps_per_second(self) -> float | None:
+        if len(self.recent) < 2:  # noqa: PLR2004 - a rate needs two moments
+            return None
+        (start, first), (end, last) = self.recent[0], self.recent[-1]
+        return (last - first) / (end - start)
+
+    @property
+    def headline(self) -> str:
+        """The name of the curve that a list shows: the loss where there is one."""
+        if "loss" in self.by_name:
+            return "loss"
+        names = [name for name in self.by_name if "/" not in name]
+        losses = [name for name in names if "loss" in name.lower()]
+        return next(iter([*losses, *names]), "")
