@@ -18,7 +18,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbaas.errors import EngineError, NbaasError
@@ -158,7 +158,9 @@ class Rank:
                 raise
             code = EXIT_STOPPED
         # Every rank has come to the same place: what is still sharded can be gathered.
-        session.materialize(self.namespace)
+        session.materialize(
+            {n: v for n, v in self.namespace.items() if not isinstance(v, ModuleType)}
+        )
         self._return(session)
         return code
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +15,6 @@ from nbaas.launchers.processes import kill_tagged
 from nbaas.placement import HostResources, place
 
 LIGHT_RANK = Path(__file__).with_name("light_rank.py")
-Start = Callable[..., Job]
 
 
 @pytest.fixture
@@ -27,7 +24,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def light_python(tmp_path: Path) -> str:
-    """An `interpreter` whose every start is a rank without torch: supervision alone, in 0.1 s."""
+    """An 'interpreter' whose every start is a rank without torch: supervision alone, in 0.1 s."""
     script = tmp_path / "light-python"
     home = Path(nbaas.__file__).parents[1]
     script.write_text(
@@ -40,17 +37,15 @@ def light_python(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def start(settings: Settings, light_python: str) -> Iterator[Start]:
+def start(settings: Settings, light_python: str) -> Iterator[Callable[..., Job]]:
     """Start a job of light ranks that run `cell`; whatever is left of it is killed at the end."""
     jobs: list[Job] = []
 
-    def start(cell: str, ranks: int = 2, **fields: object) -> Job:
-        slots = place(HostResources("here", 2), ranks=ranks)
-        spec = new_spec(settings, slots, name=str(fields.pop("name", "")))
-        spec = replace(spec, python=light_python, **fields)
-        job = submit(settings, spec, lambda bundle: write_cell(bundle, cell))
-        jobs.append(job)
-        return job
+    def start(cell: str, ranks: int = 2, *, name: str = "", **fields: object) -> Job:
+        spec = new_spec(settings, place(HostResources("here", 2), ranks=ranks), name=name)
+        spec = replace(spec, **{"python": light_python, **fields})
+        jobs.append(submit(settings, spec, cell_writer(cell)))
+        return jobs[-1]
 
     yield start
     for job in jobs:
@@ -59,31 +54,16 @@ def start(settings: Settings, light_python: str) -> Iterator[Start]:
         kill_tagged(job.id)
 
 
-def write_cell(bundle: Path, cell: str) -> None:
-    bundle.mkdir()
-    (bundle / "cell.py").write_text(cell)
+@pytest.fixture
+def write_cell() -> Callable[[str], Callable[[Path], None]]:
+    return cell_writer
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> object:
-    """Return what `condition` gives once it is true; fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.01)
-    return found
+def cell_writer(cell: str) -> Callable[[Path], None]:
+    """Return what writes a bundle of one file: light ranks run it."""
 
+    def write(bundle: Path) -> None:
+        bundle.mkdir()
+        (bundle / "cell.py").write_text(cell)
 
-def alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
-def supervisor_pid(job: Job) -> int:
-    return int(until(lambda: job.history().supervisor[0]))  # type: ignore[call-overload]
-
-
-def kill(pid: int, number: int) -> None:
-    os.kill(pid, number)
+    return write
