@@ -30,6 +30,7 @@ class GradientAverager:
     def __init__(self, world: World) -> None:
         self.world = world
         self.watched: dict[int, weakref.ref[torch.Tensor]] = {}  # by id: tensors compare by value
+        self.hooks: list[Any] = []
         self.ready: list[torch.Tensor] = []
         self.ready_bytes = 0
         self.in_flight: list[tuple[list[torch.Tensor], torch.Tensor, Any]] = []
@@ -49,10 +50,16 @@ class GradientAverager:
             if key in self.watched or not leaf.requires_grad or not leaf.is_leaf:
                 continue
             self.watched[key] = weakref.ref(leaf, functools.partial(self._forget, key))
-            leaf.register_post_accumulate_grad_hook(self._on_ready)
+            self.hooks.append(leaf.register_post_accumulate_grad_hook(self._on_ready))
 
     def _forget(self, key: int, _: Any) -> None:
         self.watched.pop(key, None)
+
+    def release(self) -> None:
+        """Leave the gradients of all leaves alone from now on."""
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks, self.watched = [], {}
 
     def average_now(self, leaves: Iterable[torch.Tensor]) -> None:
         """Average gradients of leaves that were not watched when they were computed."""

@@ -143,6 +143,7 @@ class Session:
         for undo in reversed(self.undo):
             undo()
         self.undo = []
+        self.averager.release()
         gradients.averager_of = gradients._no_averager
         worlds.set_active(None)
 
