@@ -89,9 +89,10 @@ class NotebookShow:
     def close(self, run: RunView) -> None:
         from nbaas.widgets.figure import mime_bundle
 
-        line = run.line(time.time())
-        self._panel.show(run.view(time.time()), run.curves, last=True)
-        data, metadata = mime_bundle(line, line, run.curves)
+        now = time.time()
+        line = run.line(now)
+        self._panel.show(run.view(now), run.curves, last=True)
+        data, metadata = mime_bundle(run.title(now), line, run.curves)
         self._figure.update(data, metadata=metadata, raw=True)
         self._line.update({"text/plain": line}, raw=True)
         self._panel.close()

@@ -145,8 +145,8 @@ class RunView:
             return None
         return (now - self.started) * (1 - part) / part
 
-    def line(self, now: float) -> str:
-        """Return the run in one line of text, for a terminal and for the saved notebook."""
+    def title(self, now: float) -> str:
+        """Return where the run stands, without values: above the figure."""
         what = [
             f"{self.spec.name}: {self.state.value.lower()} on {self.where} ({self.spec.engine})"
         ]
@@ -155,11 +155,12 @@ class RunView:
             what.append(f"{self.progress.epoch} epoch{'s' if self.progress.epoch > 1 else ''}")
         elif self.progress.epoch:
             what.append(f"epoch {self.progress.epoch}{epochs}")
-        if self.step:
-            what.append(f"{self.step:,} steps in {_clock(self.elapsed(now))}")
-        else:
-            what.append(_clock(self.elapsed(now)))
-        what += [self._curve_text(curve) for curve in self._leading()]
+        steps = f"{self.step:,} steps in " if self.step else ""
+        return ", ".join([*what, steps + _clock(self.elapsed(now))])
+
+    def line(self, now: float) -> str:
+        """Return the run in one line of text, for a terminal and for the saved notebook."""
+        what = [self.title(now), *(self._curve_text(curve) for curve in self._leading())]
         if self.rate.now:
             what.append(f"{self.rate.best or self.rate.now:,.0f} samples/s")
         return ", ".join(what)

@@ -30,7 +30,7 @@ export function smoothed(values, weight) {
 
 const drawable = (value, log) => Number.isFinite(value) && (!log || value > 0);
 
-export function createChart(uPlot, parent, { title, onRange, sync }) {
+export function createChart(uPlot, parent, { title, onRange, sync, always }) {
   const root = parent.appendChild(document.createElement("div"));
   root.className = "nbaas-chart";
   const head = root.appendChild(document.createElement("div"));
@@ -84,7 +84,7 @@ export function createChart(uPlot, parent, { title, onRange, sync }) {
     const font = "11px system-ui, sans-serif";
     const series = [...curves.keys()].map((name, index) => ({
       label: name, stroke: COLORS[index % COLORS.length], width: 1, spanGaps: true,
-      show: curves.get(name).shown, points: { show: curves.get(name).x.length < 60, size: 4 },
+      show: curves.get(name).shown, points: { show: () => curves.get(name).x.length < 60, size: 4 },
     }));
     plot = new uPlot({
       width: Math.max(body.clientWidth, 160), height: 150, legend: { show: false },
@@ -130,7 +130,11 @@ export function createChart(uPlot, parent, { title, onRange, sync }) {
     return null;
   }
 
+  // A curve that never changes (a constant learning rate) is not worth a chart.
+  const isFlat = () => ![...curves.values()].some(({ y }) => y.some((value) => value !== y[0]));
+
   function redraw() {
+    root.hidden = !always && isFlat();
     if (!plot || plot.series.length !== curves.size + 1) return build();
     plot.setData(table(), zoom === null);
     if (zoom) { plot.redraw(); plot.setScale("x", zoom); }

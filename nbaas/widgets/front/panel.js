@@ -3,6 +3,7 @@
 import { createChart, format } from "./chart.js";
 
 const SPEEDS = ["off", "light", "strong"], WEIGHTS = { off: 0, light: 0.7, strong: 0.95 };
+const FIRST = ["loss", "score"]; // charts that come first
 const LIVE = ["CREATED", "STARTING", "RUNNING", "RESTARTING", "STOPPING", "CANCELLING"];
 
 function element(tag, className, text) {
@@ -170,10 +171,12 @@ export function createPanel(uPlot, root, host) {
         host.send({ kind: "range", range });
         charts.forEach((chart, other) => other !== title && chart.showRange(range && { min: range[0], max: range[1] }));
       };
-      const chart = createChart(uPlot, area, { title, sync: group, onRange });
+      const chart = createChart(uPlot, area, { title, sync: group, onRange, always: FIRST.includes(title) });
+      chart.root.style.order = FIRST.includes(title) ? FIRST.indexOf(title) : FIRST.length;
       if (log) chart.setLog(true);
       if (smoothing !== "off") chart.setSmoothing(WEIGHTS[smoothing]);
       charts.set(title, chart);
+      tools.hidden = false;
     }
     return charts.get(title);
   }

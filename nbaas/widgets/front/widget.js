@@ -20,12 +20,24 @@ export default {
     };
     const panel = createPanel(uPlot, el, { send });
     const onView = () => panel.update(model.get("view"));
-    const onMessage = (message, buffers) => panel.data(message, buffers ?? []);
+    let answered = false;
+    const onMessage = (message, buffers) => {
+      answered ||= Boolean(message.reset);
+      panel.data(message, buffers ?? []);
+    };
+    // The first message of a comm may go to the shell that the running cell blocks, before the page
+    // has its own subshell: it is sent again until there is an answer.
+    const ask = (tries) => {
+      if (answered || tries === 0) return;
+      model.send({ kind: "ready" });
+      setTimeout(() => ask(tries - 1), 1000);
+    };
     model.on("change:view", onView);
     model.on("msg:custom", onMessage);
     onView();
-    model.send({ kind: "ready" });
+    ask(4);
     return () => {
+      answered = true;
       model.off("change:view", onView);
       model.off("msg:custom", onMessage);
       panel.destroy();
