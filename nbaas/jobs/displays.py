@@ -17,11 +17,24 @@ class DisplayReader:
         self._journal = JournalReader(paths.displays)
 
     def read(self) -> Iterator[dict[str, Any]]:
+        """Yield what is new: `data` and `metadata`, or `clear` where all that was shown is taken back.
+
+        An output with an `id` may be replaced by a later one of that id that has `update`; `wait`
+        of a `clear` means: only when the next output comes.
+        """
         for record in self._journal.read():
-            data = dict(record.get("data", {}))
-            for mime, name in record.get("files", {}).items():
-                path = (self._root / str(name)).resolve()
-                if path.is_relative_to(self._root.resolve()) and path.is_file():
-                    data[mime] = path.read_text()
+            if record.get("clear"):
+                yield {"clear": True, "wait": bool(record.get("wait"))}
+                continue
+            data = {**record.get("data", {}), **dict(self._files(record.get("files", {})))}
             if data:
-                yield {"data": data, "metadata": record.get("metadata", {})}
+                named: dict[str, Any] = {
+                    key: record[key] for key in ("id", "update") if key in record
+                }
+                yield {"data": data, "metadata": record.get("metadata", {}), **named}
+
+    def _files(self, files: dict[str, str]) -> Iterator[tuple[str, str]]:
+        for mime, name in files.items():
+            path = (self._root / str(name)).resolve()
+            if path.is_relative_to(self._root.resolve()) and path.is_file():
+                yield mime, path.read_text()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nbaas.errors import EngineError, NbaasError
 from nbaas.records import JobPaths, JobSpec, RankFailure, from_json, to_json
+from nbaas.worker import displays
 from nbaas.worker.metrics import MetricsWriter
 from nbaas.worker.observe import Observer
 from nbaas.worker.progress import Phase, ProgressWriter
@@ -118,6 +119,7 @@ class Rank:
         from nbaas.parallel import activate
 
         sys.path.insert(0, self.spec.cwd)
+        displays.install(self.paths, self.slot.rank)
         _set_threads(self.slot.threads)
         engine = engine_named(self.spec.engine).start(self.slot, timeout=self.spec.start_timeout)
         self._reports.phase(Phase.JOINED)
@@ -152,6 +154,7 @@ class Rank:
         code = EXIT_DONE
         try:
             self.bundle.execute(self.namespace)
+            _show_figures()
         except BaseException as ended:
             if not _is_stop(ended):
                 self._return_after(ended, session)
@@ -240,6 +243,14 @@ def _is_stop(ended: BaseException) -> bool:
     from nbaas.parallel import StopTraining
 
     return isinstance(ended, StopTraining)
+
+
+def _show_figures() -> None:
+    """Show the figures that the cell left open, as a notebook does at the end of a cell."""
+    if "matplotlib.pyplot" in sys.modules:
+        from nbaas.worker import figures
+
+        figures.show()
 
 
 def _set_threads(threads: int) -> None:
