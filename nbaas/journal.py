@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Made once: json.dumps makes a new encoder at each call that is not its default.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 MAX_LINE = 64 << 10  # bytes, frame included
 
 
 def frame(record: dict[str, Any]) -> bytes:
     """Return `record` as one framed line.  NaN and infinities must have been encoded before."""
-    body = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+    body = _encode(record).encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
