@@ -1,0 +1,145 @@
+"""P60: every route, as the server's own router lists it, refuses who should be refused."""
+
+from __future__ import annotations
+
+import pytest
+from jupyter_server.serverapp import ServerApp
+from tornado.routing import PathMatches
+
+from nbaas.server.routes import ROUTES
+
+pytestmark = pytest.mark.ranks
+
+EXAMPLES = {
+    "job_id": "20260101-000000-00000000",
+    "name": "digits",
+    "rest": "health/ready",
+}
+
+
+def example(pattern: str) -> str:
+    """Return a path that `pattern` lets through."""
+    path = ""
+    rest = pattern
+    while rest:
+        before, found, rest = rest.partition("(?P<")
+        path += before
+        if found:
+            name = rest.partition(">")[0]
+            path += EXAMPLES[name]
+            depth = 1
+            for index, letter in enumerate(rest):
+                depth += (letter == "(") - (letter == ")")
+                if depth == 0:
+                    rest = rest[index + 1 :]
+                    break
+    return path
+
+
+CALLS = [(verb, example(path)) for path, handler in ROUTES for verb in handler.SUPPORTED_METHODS]
+each_call = pytest.mark.parametrize(("method", "path"), CALLS)
+REFUSED = {401, 403, 404, 405}
+
+
+def send(server, method, path, **headers):
+    return server.request(method, path, b"{}" if method == "POST" else None, **headers)
+
+
+def test_p60_the_routers_routes_are_those_of_the_table(tmp_path, monkeypatch):
+    for variable in ("NBAAS_HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    app = ServerApp()
+    app.initialize(
+        ["--allow-root", "--ServerApp.jpserver_extensions={'nbaas': True}", "--no-browser"],
+        new_httpserver=False,
+    )
+    try:
+        routers = [rule.target for rule in app.web_app.default_router.rules]
+        rules = [rule for router in routers for rule in getattr(router, "rules", [])]
+        patterns = {
+            rule.matcher.regex.pattern.removesuffix("$")
+            for rule in rules
+            if isinstance(rule.matcher, PathMatches) and "nbaas" in rule.matcher.regex.pattern
+        }
+    finally:
+        app.clear_instance()
+    assert {path for path, _ in ROUTES} == patterns
+
+
+@each_call
+def test_p60_without_a_token_nothing_answers(server, method, path):
+    answer = send(server, method, path, token=None)
+    assert answer.status == 403
+    assert answer.json["error"]
+
+
+@each_call
+def test_p60_a_wrong_token_is_refused(server, method, path):
+    assert send(server, method, path, token="another-token").status == 403
+    assert send(server, method, f"{path}?token=another", token=None).status == 403
+
+
+@each_call
+def test_p60_the_right_token_is_let_in(server, method, path):
+    assert send(server, method, path).status not in {401, 403, 405}
+
+
+@each_call
+def test_p60_a_cookie_needs_the_xsrf_token_to_change_anything(server, method, path):
+    cookie = server.cookie_header()
+    bare = send(server, method, path, token=None, Cookie=cookie)
+    armed = send(
+        server, method, path, token=None, Cookie=cookie, X_XSRFToken=server.cookies["_xsrf"]
+    )
+    assert (bare.status == 403) is (method == "POST")
+    assert armed.status not in {401, 403, 405}
+
+
+@each_call
+def test_p60_a_forged_cookie_is_refused(server, method, path):
+    name = next(name for name in server.log_in() if name.startswith("username"))
+    forged = f'{name}="2|1:0|10:1700000000|8:username|4:cm9v|{"0" * 64}"'
+    assert send(server, method, path, token=None, Cookie=forged).status == 403
+
+
+@each_call
+def test_p60_another_site_is_refused(server, method, path):
+    cookie = server.cookie_header()
+    headers = {"Cookie": cookie, "X_XSRFToken": server.cookies["_xsrf"]}
+    answer = send(server, method, path, token=None, Origin="https://evil.example", **headers)
+    assert answer.status in REFUSED
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@each_call
+def test_p60_a_rebound_host_name_is_refused(server, method, path):
+    assert send(server, method, path, Host="evil.example").status == 403
+
+
+@each_call
+def test_p60_a_read_only_user_cannot_change_anything(read_only_server, method, path):
+    answer = send(read_only_server, method, path)
+    assert (answer.status == 403) is (method != "GET")
+
+
+@each_call
+def test_p60_a_preflight_of_another_site_gets_nothing(server, method, path):
+    answer = server.request(
+        "OPTIONS", path, token=None, Origin="https://evil.example",
+        Access_Control_Request_Method=method, Access_Control_Request_Headers="authorization",
+    )  # fmt: skip
+    assert answer.status == 405
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_p60_a_form_of_another_site_cannot_stop_a_job(server):
+    answer = server.post(
+        f"nbaas/api/jobs/{EXAMPLES['job_id']}/stop",
+        b"grace=0",
+        token=None,
+        Cookie=server.cookie_header(),
+        Content_Type="text/plain",
+        Origin="https://evil.example",
+    )
+    assert answer.status in {403, 404}
+    assert "no job has the id" not in answer.body.decode()
