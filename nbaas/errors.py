@@ -59,6 +59,10 @@ class EngineMissingError(EngineError):
     http_status = 424
 
 
+class SemanticsError(NbaasError):
+    """The ranks computed something other than one device would have."""
+
+
 class JobError(NbaasError):
     """A job could not do what was asked of it."""
 

@@ -41,6 +41,7 @@ class GradientAverager:
         self.stop_wanted = False  # this rank's vote
         self.stop_agreed = False  # every rank's verdict, after a pass
         self.passes = 0
+        self.after_pass: Callable[[], None] | None = None
         self.last_loss: torch.Tensor | None = None
 
     def watch(self, leaves: Iterable[torch.Tensor]) -> None:
@@ -120,6 +121,8 @@ class GradientAverager:
         self._flush(extras)
         tail = self._land()
         self._read_extras(tail[-sum(extra.numel() for extra in extras) :], carried)
+        if self.after_pass is not None:
+            self.after_pass()
 
     def _extras(self) -> tuple[list[PartialTensor], list[torch.Tensor]]:
         header = torch.tensor(

@@ -19,6 +19,7 @@ from nbaas.parallel import trees
 from nbaas.parallel.gradients import GradientAverager
 from nbaas.parallel.probe import OutputPlan, compare_outputs, quiet_randomness, restored
 from nbaas.parallel.rows import Rows, split_rows
+from nbaas.parallel.selfcheck import FirstStepCheck
 from nbaas.parallel.sharded import GlobalTensor, PartialTensor, ShardedTensor, my_rows
 from nbaas.parallel.world import World, entering
 
@@ -43,6 +44,7 @@ class ModuleBoundary:
         self.averager = averager
         self.notes: weakref.WeakKeyDictionary[nn.Module, ModuleNotes] = weakref.WeakKeyDictionary()
         self.generation = 0  # raised at each pass over a loader: new parameters are looked for
+        self.check = FirstStepCheck(world)
         self.original: Callable[..., Any] = nn.Module.__call__
         self.randomness: Callable[[], contextlib.AbstractContextManager[None]] = (
             contextlib.nullcontext
@@ -107,6 +109,8 @@ class ModuleBoundary:
         local_kwargs = trees.map_tensors(local, kwargs)
         with self._inside(rows), self.randomness():
             result = self.original(module, *local_args, **local_kwargs)
+        if not self.check.done:
+            self.check.follow(module, args, kwargs, result, plan, rows)
         return plan.wrap(result, rows)
 
     @contextlib.contextmanager

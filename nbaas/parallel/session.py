@@ -70,6 +70,7 @@ class Session:
         if self.world.size == 1:
             return
         gradients.averager_of = self._averager
+        self.averager.after_pass = self.boundary.check.after_pass
         self.loaders.at_pass = self._at_pass
         self.boundary.install()
         self.undo += [self.boundary.uninstall, batchnorm.install(self.world)]
@@ -93,6 +94,8 @@ class Session:
         if missed:
             self.averager.average_now(missed)
         self.averager.watch(leaves)
+        if self.boundary.check.verify(draws=self.randomness.draws):
+            self.averager.after_pass = None
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         count = self.steps_of[optimizer] = self.steps_of.get(optimizer, 0) + 1
@@ -137,6 +140,8 @@ class Session:
             "gathered": dict(self.world.gathered.most_common(20)),
             "loaders": self.loaders.facts(),
             "steps": self.steps,
+            "self_check": self.boundary.check.verdict,
+            "self_check_seconds": round(self.boundary.check.seconds, 3),
         }
 
     def close(self) -> None:
