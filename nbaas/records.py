@@ -71,7 +71,8 @@ class JobSpec:
     start_timeout: float = 120.0  # seconds: every rank must have joined by then
     stop_grace: float = 10.0  # seconds between the request to stop and SIGKILL
     stall_timeout: float = 300.0  # seconds without progress; 0 is off
-    warm: bool = True  # ranks may be forked from the host's zygote
+    zygote: str = ""  # socket of the process that forks warm ranks; none: start each afresh
+    umask: int = 0o022  # of the kernel: files that the cell writes look as if written there
 
     @property
     def world_size(self) -> int:
