@@ -1,0 +1,27 @@
+# Two commands, on a fresh machine or an old one:
+#   make demo   trains the digits classifier on two Horovod ranks, deploys it, predicts over HTTP
+#   make test   lint, types, import contracts and all tests
+# Both set up first what is missing (.ci/setup: system packages as root, .venv, torch, Horovod).
+
+SHELL := /bin/bash
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+# Ranks get their own threads; the processes beside them should not fight them for the cores.
+export OMP_NUM_THREADS ?= 1
+export PYTHONUNBUFFERED := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test setup
+
+demo: setup
+	python notebooks/demo.py
+
+test: setup
+	ruff check nbaas tests
+	ruff format --check nbaas tests
+	mypy
+	lint-imports
+	pytest $(PYTEST)
+
+setup:
+	@bash .ci/setup
