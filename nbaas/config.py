@@ -31,6 +31,8 @@ class Settings:
     stop_grace: float = 10.0  # between SIGTERM and SIGKILL
     stall_timeout: float = 300.0  # no step for so long: the stacks are written; 0 is off
     heartbeat_interval: float = 0.5
+    warm: bool = True  # ranks are forked from a process that has torch imported
+    zygote_idle: float = 1800.0  # that process ends after so long without a request
     large_value: int = 10 << 20  # a captured value over this is named before launch
 
     @property
@@ -72,6 +74,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **flags: Any) -> Set
 
 
 def _converted(name: str, value: Any, kind: Any) -> Any:
+    if kind is bool and isinstance(value, str):
+        value = value.lower() not in ("", "0", "false", "no", "off")
     try:
         return Path(value) if issubclass(kind, Path) else kind(value)
     except (TypeError, ValueError) as wrong:
