@@ -46,6 +46,12 @@ export interface IJob {
   ranks: IRank[];
 }
 
+/** `finished` is how many have ended in all. */
+export interface IJobs {
+  jobs: IJob[];
+  finished: number;
+}
+
 export interface ISeries {
   x: number[];
   y: (number | null)[];
@@ -131,9 +137,9 @@ export class ApiError extends Error {
 export class Api {
   constructor(private readonly settings = ServerConnection.makeSettings()) {}
 
-  async jobs(limit = 1000): Promise<IJob[]> {
-    const answer = await this.request<{ jobs: IJob[] }>(`jobs?limit=${limit}`);
-    return answer.jobs;
+  /** All jobs that run and the newest `limit` that have ended. */
+  jobs(limit: number): Promise<IJobs> {
+    return this.request(`jobs?limit=${limit}`);
   }
 
   job(id: string, points = 600): Promise<IJobDetail> {

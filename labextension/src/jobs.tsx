@@ -156,11 +156,12 @@ function Ranks(props: { job: IJob; actions: Actions }): JSX.Element {
 
 export function RecentJobs(props: {
   jobs: IJob[];
+  finished: number;
   now: number;
+  more: () => void;
   actions: Actions;
 }): JSX.Element {
   const { trans } = props.actions;
-  const [shown, setShown] = React.useState(20);
   if (props.jobs.length === 0) {
     return (
       <Empty
@@ -171,21 +172,21 @@ export function RecentJobs(props: {
       />
     );
   }
-  const rest = props.jobs.length - shown;
+  const rest = props.finished - props.jobs.length;
   return (
     <>
       <ul className="nbaas-List">
-        {props.jobs.slice(0, shown).map(job => (
+        {props.jobs.map(job => (
           <RecentJob
             key={job.id}
             job={job}
-            now={props.now}
+            ago={formatAgo(job.since, props.now)}
             actions={props.actions}
           />
         ))}
       </ul>
       {rest > 0 && (
-        <button className="nbaas-More" onClick={() => setShown(shown + 100)}>
+        <button className="nbaas-More" onClick={props.more}>
           {trans.__('%1 more', rest)}
         </button>
       )}
@@ -195,7 +196,7 @@ export function RecentJobs(props: {
 
 const RecentJob = React.memo(function RecentJob(props: {
   job: IJob;
-  now: number;
+  ago: string;
   actions: Actions;
 }): JSX.Element {
   const { job, actions } = props;
@@ -231,8 +232,7 @@ const RecentJob = React.memo(function RecentJob(props: {
       )}
       <Row>
         <span className="nbaas-Quiet nbaas-Grow">
-          {job.placed} · {formatSeconds(job.seconds)} ·{' '}
-          {formatAgo(job.since, props.now)}
+          {job.placed} · {formatSeconds(job.seconds)} · {props.ago}
         </span>
         <SmallButton
           label={trans.__('Log')}

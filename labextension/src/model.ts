@@ -5,15 +5,18 @@ import { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
-import { Api, ApiError, IEndpoint, IHost, IJob } from './api';
+import { Api, ApiError, IEndpoint, IHost, IJob, IJobs } from './api';
 
 const INTERVAL = 2000; // ms
+const FEW = 30; // finished jobs asked for at first
 const MOST = 30000; // ms between two questions to a server that does not answer
 
 export class Model implements IDisposable {
   jobs: IJob[] = [];
   hosts: IHost[] = [];
   endpoints: IEndpoint[] = [];
+  /** How many jobs have ended in all; `jobs` holds the newest of them. */
+  finished = 0;
   /** Whether any answer has come yet. */
   loaded = false;
   /** Why the last question failed; the last good answer stays. */
@@ -63,7 +66,7 @@ export class Model implements IDisposable {
   /** Ask once; the three lists are independent, one that fails keeps its last answer. */
   async refresh(): Promise<void> {
     const [jobs, hosts, endpoints] = await Promise.allSettled([
-      this.api.jobs(),
+      this.api.jobs(this.limit),
       this.api.hosts(),
       this.api.endpoints()
     ]);
@@ -105,9 +108,16 @@ export class Model implements IDisposable {
     Signal.clearData(this);
   }
 
-  private take(jobs: IJob[]): void {
+  /** Ask for more of the finished jobs, from now on. */
+  async more(): Promise<void> {
+    this.limit += 200;
+    await this.refresh();
+  }
+
+  private take({ jobs, finished }: IJobs): void {
     const before = new Map(this.jobs.map(job => [job.id, job.final]));
     this.jobs = jobs;
+    this.finished = finished;
     this.asOf = Date.now() / 1000;
     const first = !this.loaded;
     this.loaded = true;
@@ -121,6 +131,7 @@ export class Model implements IDisposable {
     }
   }
 
+  private limit = FEW;
   private readonly poll: Poll<void>;
   private readonly _changed = new Signal<this, void>(this);
   private readonly _ended = new Signal<this, IJob>(this);

@@ -109,10 +109,16 @@ export function View(props: {
       <Section
         title={trans.__('Recent')}
         id="recent"
-        count={recent.length}
+        count={model.finished}
         folding={folding}
       >
-        <RecentJobs jobs={recent} now={model.asOf} actions={actions} />
+        <RecentJobs
+          jobs={recent}
+          finished={model.finished}
+          now={model.asOf}
+          more={() => void model.more()}
+          actions={actions}
+        />
       </Section>
     </>
   );

@@ -1,6 +1,24 @@
-/** What the copy buttons put on the clipboard. Pure; no token is ever part of it. */
-import { IEndpoint } from './api';
-import { requestFor } from './tryout';
+/** Text that nbaas writes for people: requests, calls, magics. Pure; no token is part of it. */
+import { IEndpoint, ITensorSignature } from './api';
+
+/** Return a request that fits the signature: the example of the deploy, else zeros for one row. */
+export function requestFor(
+  endpoint: Pick<IEndpoint, 'inputs' | 'example'>
+): string {
+  if (endpoint.example) {
+    return JSON.stringify(endpoint.example, null, 1);
+  }
+  return JSON.stringify({ inputs: endpoint.inputs.map(zeros) }, null, 1);
+}
+
+const MOST = 4096; // values of a filled-in tensor; a picture is better sent from Python
+
+function zeros(input: ITensorSignature): object {
+  const shape = input.shape.map(size => (size < 1 ? 1 : size));
+  const count = shape.reduce((product, size) => product * size, 1);
+  const data = new Array<number>(Math.min(count, MOST)).fill(0);
+  return { name: input.name, datatype: input.datatype, shape, data };
+}
 
 export function curlOf(url: string, endpoint: IEndpoint): string {
   const body = requestFor(endpoint)

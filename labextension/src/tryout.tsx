@@ -3,7 +3,8 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import { Api, ApiError, IEndpoint, ITensorSignature } from './api';
+import { Api, ApiError, IEndpoint } from './api';
+import { requestFor } from './snippets';
 
 export class TryOutView extends ReactWidget {
   constructor(
@@ -20,25 +21,6 @@ export class TryOutView extends ReactWidget {
       <TryOut api={this.api} endpoint={this.endpoint} trans={this.trans} />
     );
   }
-}
-
-/** Return a request that fits the signature: the example of the deploy, else zeros for one row. */
-export function requestFor(
-  endpoint: Pick<IEndpoint, 'inputs' | 'example'>
-): string {
-  if (endpoint.example) {
-    return JSON.stringify(endpoint.example, null, 1);
-  }
-  return JSON.stringify({ inputs: endpoint.inputs.map(zeros) }, null, 1);
-}
-
-const MOST = 4096; // values of a filled-in tensor; a picture is better sent from Python
-
-function zeros(input: ITensorSignature): object {
-  const shape = input.shape.map(size => (size < 1 ? 1 : size));
-  const count = shape.reduce((product, size) => product * size, 1);
-  const data = new Array<number>(Math.min(count, MOST)).fill(0);
-  return { name: input.name, datatype: input.datatype, shape, data };
 }
 
 function TryOut(props: {

@@ -1,0 +1,64 @@
+import { describe, expect, test } from 'vitest';
+
+import { IEndpoint } from './api';
+import {
+  curlOf,
+  looksLikeTraining,
+  pythonOf,
+  requestFor,
+  withTrainMagic
+} from './snippets';
+
+const ENDPOINT = {
+  name: 'digits',
+  inputs: [{ name: 'x', datatype: 'FP32', shape: [-1, 3] }],
+  example: null
+} as unknown as IEndpoint;
+
+describe('the example request', () => {
+  test('has one row of zeros in the shape of the signature', () => {
+    expect(JSON.parse(requestFor(ENDPOINT))).toEqual({
+      inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 3], data: [0, 0, 0] }]
+    });
+  });
+
+  test('is the one of the deploy where there is one', () => {
+    const example = { inputs: [{ name: 'x', data: [1] }] };
+    expect(JSON.parse(requestFor({ ...ENDPOINT, example }))).toEqual(example);
+  });
+});
+
+describe('what is copied', () => {
+  test('holds no token and quotes for the shell', () => {
+    const example = { inputs: [{ name: "it's", data: ["'; rm -rf ~"] }] };
+    const text = curlOf('http://h/nbaas/v2', { ...ENDPOINT, example });
+    expect(text).toContain('$NBAAS_TOKEN');
+    expect(text).toContain(`'\\''; rm -rf ~`);
+  });
+
+  test('is Python that a parser takes', () => {
+    const text = pythonOf('http://h/nbaas/v2', ENDPOINT);
+    expect(text).toContain('os.environ["NBAAS_TOKEN"]');
+    expect(text).toContain('"http://h/nbaas/v2"');
+  });
+});
+
+describe('a training cell is known by its loop', () => {
+  test.each([
+    ['for x, y in loader:\n    loss.backward()', true],
+    ['model.fit(x, y)', true],
+    ['for epoch in range(3):\n    train_epoch(model)', true],
+    ['%%train\nfor x in y:\n    loss.backward()', false],
+    ['loss.backward()', false],
+    ['for x in range(3):\n    print(x)', false],
+    ['', false]
+  ])('%j: %s', (source, answer) => {
+    expect(looksLikeTraining(source)).toBe(answer);
+  });
+
+  test('the magic is its first line', () => {
+    expect(withTrainMagic('for x in y: pass', 4)).toBe(
+      '%%train --ranks 4\nfor x in y: pass'
+    );
+  });
+});
