@@ -8,41 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import selectors
 import socket
-import stat
-import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nbaas.launchers.sockets import same_user
+
 MAX_REQUEST = 4096  # bytes
 ANSWER_TIMEOUT = 2.0  # seconds
-PEER = struct.Struct("3i")  # pid, uid, gid
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def socket_folder() -> Path:
-    """Return a folder of this user's own for sockets, short enough for a socket's path."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime and _is_own(Path(runtime)):
-        folder = Path(runtime) / "nbaas"
-    else:
-        folder = Path(f"/tmp/nbaas-{os.getuid()}")  # noqa: S108 - the owner is checked below
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if not _is_own(folder):
-        raise PermissionError(f"{folder} belongs to someone else")
-    return folder
-
-
-def _is_own(folder: Path) -> bool:
-    try:
-        found = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 class ControlServer:
@@ -99,14 +75,6 @@ class ControlServer:
         if not isinstance(request, dict):
             return {"error": "not a JSON object"}
         return self._answer(request)
-
-
-def same_user(client: socket.socket) -> bool:
-    """Return whether the process at the other end of a Unix socket belongs to this user."""
-    if sys.platform != "linux":
-        return True  # the folder and the socket are the user's own
-    cred = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
-    return bool(PEER.unpack(cred)[1] == os.getuid())
 
 
 def ask(path: str, request: dict[str, Any]) -> dict[str, Any] | None:

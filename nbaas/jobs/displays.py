@@ -17,21 +17,12 @@ class DisplayReader:
         self._journal = JournalReader(paths.displays)
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Yield what is new: `data` and `metadata`, or `clear` where all that was shown is taken back.
-
-        An output with an `id` may be replaced by a later one of that id that has `update`; `wait`
-        of a `clear` means: only when the next output comes.
-        """
+        """Yield what is new: `kind` (display_data, execute_result, clear_output), data, metadata."""
         for record in self._journal.read():
-            if record.get("clear"):
-                yield {"clear": True, "wait": bool(record.get("wait"))}
-                continue
             data = {**record.get("data", {}), **dict(self._files(record.get("files", {})))}
             if data:
-                named: dict[str, Any] = {
-                    key: record[key] for key in ("id", "update") if key in record
-                }
-                yield {"data": data, "metadata": record.get("metadata", {}), **named}
+                kind = str(record.get("kind", "display_data"))
+                yield {"kind": kind, "data": data, "metadata": record.get("metadata", {})}
 
     def _files(self, files: dict[str, str]) -> Iterator[tuple[str, str]]:
         for mime, name in files.items():

@@ -13,8 +13,8 @@ from nbaas.engines.base import engine_named
 from nbaas.jobs.events import make_reserve
 from nbaas.jobs.locks import write_owner
 from nbaas.jobs.supervisor import Supervisor
-from nbaas.launchers.local import LocalLauncher
 from nbaas.launchers.processes import become_subreaper, boot_id, kill_tagged
+from nbaas.launchers.zygote import ZygoteLauncher
 from nbaas.records import JobPaths, JobSpec, from_json
 
 
@@ -34,7 +34,7 @@ def answer_for(root: str, locks: list[int]) -> None:
             spec,
             paths,
             engine=engine_named(spec.engine),
-            launcher=LocalLauncher(),
+            launcher=ZygoteLauncher(spec.zygote),
             release_name=lambda: os.close(locks[1]),
         ).run()
     except BaseException:

@@ -23,11 +23,13 @@ from nbaas.jobs.events import EventLog
 from nbaas.jobs.job import Job
 from nbaas.jobs.locks import read_owner, take_lock, write_owner
 from nbaas.jobs.names import checked_name, new_id, new_name
+from nbaas.launchers import zygote
 from nbaas.launchers.environment import allowed_environment
 from nbaas.records import JobPaths, JobSpec, Slot, State, to_json
 
 SUPERVISE = Path(__file__).with_name("supervise.py")
 DETACH_TIMEOUT = 30.0  # seconds for one interpreter to start and fork
+DEFAULT_UMASK = 0o022
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH")
 
 
@@ -62,6 +64,8 @@ def new_spec(
         start_timeout=settings.start_timeout,
         stop_grace=settings.stop_grace,
         stall_timeout=settings.stall_timeout,
+        zygote=str(zygote.address()) if settings.warm else "",
+        umask=_umask(),
     )
 
 
@@ -148,6 +152,15 @@ def _made_whole(root: Path) -> Iterator[Path]:
         raise
     draft.rename(root)
     _sync_folder(root.parent)
+
+
+def _umask() -> int:
+    """Return this process's umask without setting it, which other threads would feel."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("Umask:")[2].split()[0], 8)
+    except (OSError, ValueError, IndexError):
+        return DEFAULT_UMASK
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -26,12 +26,13 @@ from nbaas.jobs.blame import (
     log_tail,
     read_failures,
 )
-from nbaas.jobs.control import ControlServer, socket_folder
+from nbaas.jobs.control import ControlServer
 from nbaas.jobs.events import EventLog
 from nbaas.jobs.gang import Gang
 from nbaas.jobs.watch import Heartbeat, MetricsSync, StallWatch
 from nbaas.launchers.local import Launcher
 from nbaas.launchers.processes import boot_id, kill_tagged, reap, start_time
+from nbaas.launchers.sockets import socket_folder
 from nbaas.records import JobPaths, JobSpec, RankFailure, State, to_json
 from nbaas.worker.progress import Phase
 

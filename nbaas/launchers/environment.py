@@ -54,8 +54,8 @@ def rank_environment(spec: JobSpec, slot: Slot, engine: Mapping[str, str]) -> di
         # collectives.
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
-        "MPLBACKEND": "module://nbaas.worker.figures",
-        "PYTHONPATH": _search_path(spec.env.get("PYTHONPATH", "")),
+        "MPLBACKEND": "module://nbaas.bundle.figures",
+        "PYTHONPATH": search_path(spec.env.get("PYTHONPATH", "")),
     }
     return {**spec.env, **own, **engine}
 
@@ -67,7 +67,7 @@ def _device(visible: str | None, slot: Slot) -> str:
     return visible.split(",")[slot.gpu].strip() if visible else str(slot.gpu)
 
 
-def _search_path(given: str) -> str:
+def search_path(given: str) -> str:
     """Return PYTHONPATH such that ranks import the same nbaas, wherever it lies."""
     home = Path(nbaas.__file__).parents[1]
     if home.name in ("site-packages", "dist-packages"):

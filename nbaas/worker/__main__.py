@@ -25,4 +25,6 @@ def main(argv: list[str]) -> None:
     leave(code, JobPaths(root).exit_code(rank))
 
 
-main(sys.argv)
+# A DataLoader that spawns its workers imports this module in each of them.
+if __name__ == "__main__":
+    main(sys.argv)

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nbaas.errors import EngineError, NbaasError
 from nbaas.records import JobPaths, JobSpec, RankFailure, from_json, to_json
-from nbaas.worker import displays
 from nbaas.worker.metrics import MetricsWriter
 from nbaas.worker.observe import Observer
 from nbaas.worker.progress import Phase, ProgressWriter
@@ -117,9 +116,10 @@ class Rank:
         from nbaas.bundle import open_bundle
         from nbaas.engines.base import engine_named
         from nbaas.parallel import activate
+        from nbaas.worker.rich import install as install_rich_outputs
 
         sys.path.insert(0, self.spec.cwd)
-        displays.install(self.paths, self.slot.rank)
+        install_rich_outputs(self.paths, self.slot.rank)
         _set_threads(self.slot.threads)
         engine = engine_named(self.spec.engine).start(self.slot, timeout=self.spec.start_timeout)
         self._reports.phase(Phase.JOINED)
@@ -151,10 +151,11 @@ class Rank:
         if self.spec.seed is not None:
             seed_all(self.spec.seed)
         self._reports.phase(Phase.RUNNING)
+        # The supervisor's own files are private; what the cell writes is as if written by the kernel.
+        os.umask(self.spec.umask)
         code = EXIT_DONE
         try:
             self.bundle.execute(self.namespace)
-            _show_figures()
         except BaseException as ended:
             if not _is_stop(ended):
                 self._return_after(ended, session)
@@ -181,7 +182,7 @@ class Rank:
         facts = session.facts()
         # Reading values back must be plain torch again, not collectives that other ranks miss.
         session.close()
-        if self.slot.rank != 0:
+        if self.slot.rank != 0 or self.bundle is None or self.namespace is None:
             return
         from nbaas.bundle import write_result
 
@@ -243,14 +244,6 @@ def _is_stop(ended: BaseException) -> bool:
     from nbaas.parallel import StopTraining
 
     return isinstance(ended, StopTraining)
-
-
-def _show_figures() -> None:
-    """Show the figures that the cell left open, as a notebook does at the end of a cell."""
-    if "matplotlib.pyplot" in sys.modules:
-        from nbaas.worker import figures
-
-        figures.show()
 
 
 def _set_threads(threads: int) -> None:

@@ -43,7 +43,7 @@ def start(settings: Settings, light_python: str) -> Iterator[Callable[..., Job]]
 
     def start(cell: str, ranks: int = 2, *, name: str = "", **fields: object) -> Job:
         spec = new_spec(settings, place(HostResources("here", 2), ranks=ranks), name=name)
-        spec = replace(spec, **{"python": light_python, **fields})
+        spec = replace(spec, **{"python": light_python, "zygote": "", **fields})
         jobs.append(submit(settings, spec, cell_writer(cell)))
         return jobs[-1]
 

@@ -194,7 +194,7 @@ def test_p1_a_launcher_that_is_killed_does_not_touch_its_job(
             bundle.mkdir()
             (bundle / "cell.py").write_text({STEPS!r})
         spec = new_spec(settings, place(HostResources("here", 2), ranks=2), name="kept")
-        submit(settings, replace(spec, engine="ddp", python={light_python!r}), write)
+        submit(settings, replace(spec, engine="ddp", python={light_python!r}, zygote=""), write)
         os.killpg(0, signal.SIGKILL)
     """)
     kernel = subprocess.run(
