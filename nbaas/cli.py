@@ -14,11 +14,14 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbaas._version import __version__
 from nbaas.config import Settings, load_settings
 from nbaas.errors import NbaasError, UsageError
+
+if TYPE_CHECKING:
+    from nbaas.jobs.job import Job
 
 LOG_POLL = 0.2  # seconds between looks at a log that grows
 MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
@@ -142,29 +145,32 @@ def run_doctor(arguments: argparse.Namespace, settings: Settings) -> int:  # noq
 def run_jobs(arguments: argparse.Namespace, settings: Settings) -> int:
     from nbaas.jobs.store import list_jobs
 
-    rows = []
-    for job in list_jobs(settings, arguments.limit):
-        spec, status = job.spec, job.status()
-        rows.append(
-            {
-                "name": spec.name,
-                "state": status.state.value,
-                "ranks": spec.world_size,
-                "engine": spec.engine,
-                "age": age(time.time() - spec.created),
-                "id": spec.id,
-            }
-        )
+    rows = [job_row(job) for job in list_jobs(settings, arguments.limit)]
+    if not arguments.json:
+        now = time.time()
+        rows = [row | {"created": age(now - row["created"])} for row in rows]
     show(rows, as_json=arguments.json, empty="no job yet: %%train in a notebook starts one")
     return 0
+
+
+def job_row(job: Job) -> dict[str, Any]:
+    status = job.status()
+    failure = f"{status.failure.kind}: {status.failure.message}" if status.failure else ""
+    return {
+        "name": job.name,
+        "state": status.state.value,
+        "ranks": job.spec.world_size,
+        "engine": job.spec.engine,
+        "created": job.spec.created,
+        "id": job.id,
+        "reason": failure or status.reason,
+    }
 
 
 def run_logs(arguments: argparse.Namespace, settings: Settings) -> int:
     from nbaas.jobs.store import find_job
 
     job = find_job(settings, arguments.name)
-    if not 0 <= arguments.rank < job.spec.world_size:
-        raise UsageError(f"--rank {arguments.rank}: {job.name} has {job.spec.world_size} ranks")
     log = job.log(arguments.rank)
     while True:
         ended = job.status().state.final  # asked before reading: what follows it is nothing
