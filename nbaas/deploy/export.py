@@ -195,7 +195,7 @@ def _golden(probed: Probed) -> dict[str, Any]:
 
 def _distributions(encoder: Encoder) -> dict[str, str]:
     """Return {distribution: version} of the installed packages that the model's classes come from."""
-    import importlib.metadata as metadata
+    from importlib import metadata
 
     tops = {key.partition(":")[0].partition(".")[0] for key in encoder.globals_used}
     tops -= {NOTEBOOK, "builtins", "torch"}

@@ -8,7 +8,6 @@ without their constructor.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -240,9 +239,13 @@ class NotebookSource:
         for method, needs in definition.methods.items():
             built = method in BUILDERS and definition.name in self._constructed
             special = method.startswith("__") and method not in BUILDERS
-            if not definition.is_class or built or special or method in self._reached:
-                yield method, needs
-            elif method not in BUILDERS and method.startswith("<"):  # lambdas, comprehensions
+            if (
+                not definition.is_class
+                or built
+                or special
+                or method in self._reached
+                or (method not in BUILDERS and method.startswith("<"))
+            ):
                 yield method, needs
 
     def _take(self, item: Definition, user: str, needs: Needs, in_method: bool) -> None:  # noqa: FBT001

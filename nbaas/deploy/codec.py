@@ -1,0 +1,447 @@
+"""Bytes of a request to arrays and back: Open Inference Protocol v2, JSON and binary, and a plain form.
+
+Pure: no I/O.  Whatever does not fit raises InputError with the expected signature; nothing else
+leaves here.  Shape letters: B rows of a batch.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from nbaas.deploy.manifest import Signature, TensorSpec
+from nbaas.errors import InputError
+
+DTYPES: dict[str, Any] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("<u1"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "BF16": np.dtype("<u2"),  # raw 16 bits: numpy has no bfloat16
+}
+JSON_BODY = -1  # as header length: the whole body is JSON
+MAX_DIMS = 16
+MAX_HEADER = 1 << 20  # bytes of JSON before binary tensors
+
+
+class _Input(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: msgspec.Raw = msgspec.Raw()
+    parameters: dict[str, Any] = {}
+
+
+class _Output(msgspec.Struct):
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class _Infer(msgspec.Struct):
+    inputs: list[_Input]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: list[_Output] | None = None
+
+
+_INFER = msgspec.json.Decoder(_Infer)
+_FLOATS = msgspec.json.Decoder(list[float])
+_INTEGERS = msgspec.json.Decoder(list[int])
+_BOOLEANS = msgspec.json.Decoder(list[bool])
+_ANY = msgspec.json.Decoder()
+_RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+_FLAT = {"f": _FLOATS, "i": _INTEGERS, "u": _INTEGERS, "b": _BOOLEANS}
+
+
+@dataclass(slots=True)
+class Request:
+    """What was asked: input arrays in the signature's order, and how the answer is to look.
+
+    `binary` are the names of the outputs wanted as raw bytes.  `style` is 'v2' or 'plain'.
+    `squeeze`: the input was one row without its batch dimension, so is the answer.
+    """
+
+    arrays: list[Any]
+    id: str | None = None
+    outputs: tuple[str, ...] = ()  # empty: all
+    binary: frozenset[str] = field(default_factory=frozenset)
+    style: str = "v2"
+    squeeze: bool = False
+
+    @property
+    def rows(self) -> int:
+        return len(self.arrays[0]) if self.arrays and self.arrays[0].ndim else 1
+
+
+# ---------------------------------------------------------------- requests
+
+
+def decode_infer(body: bytes | memoryview, header_length: int, signature: Signature) -> Request:
+    """Return the request of an Open Inference v2 body.
+
+    `header_length` is the length of the JSON before the binary tensors, JSON_BODY where there are none.
+    """
+    text, tail = _split(body, header_length)
+    try:
+        asked = _INFER.decode(text)
+    except msgspec.ValidationError as wrong:
+        raise InputError(f"the request does not fit: {wrong}", hint=expected(signature)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise InputError(f"the body is not JSON: {wrong}", hint=expected(signature)) from None
+    arrays = _named_arrays(asked.inputs, tail, signature)
+    everything = bool(asked.parameters.get("binary_data_output", False))
+    wanted, binary = _outputs(asked.outputs, signature, everything=everything)
+    return Request(arrays, asked.id, wanted, binary)
+
+
+def _split(body: bytes | memoryview, header_length: int) -> tuple[bytes | memoryview, memoryview]:
+    if header_length == JSON_BODY:
+        return body, memoryview(b"")
+    if not 0 < header_length <= min(len(body), MAX_HEADER):
+        raise InputError(
+            f"Inference-Header-Content-Length is {header_length}, the body has {len(body)} bytes"
+        )
+    view = memoryview(body)
+    return view[:header_length], view[header_length:]
+
+
+def _named_arrays(inputs: list[_Input], tail: memoryview, signature: Signature) -> list[Any]:
+    found: dict[str, Any] = {}
+    offset = 0
+    for given in inputs:
+        spec = signature.input_named(given.name)
+        if spec is None:
+            raise InputError(f"there is no input {given.name!r}", hint=expected(signature))
+        if given.name in found:
+            raise InputError(f"input {given.name!r} is given twice")
+        size = given.parameters.get("binary_data_size")
+        if size is None:
+            found[given.name] = _from_json(given, spec)
+            continue
+        if (
+            isinstance(size, bool)
+            or not isinstance(size, int)
+            or not 0 <= size <= len(tail) - offset
+        ):
+            raise InputError(
+                f"input {given.name!r}: binary_data_size is {size}, {len(tail) - offset} bytes follow"
+            )
+        found[given.name] = _from_bytes(given, spec, tail[offset : offset + size])
+        offset += size
+    if offset != len(tail):
+        raise InputError(f"{len(tail) - offset} bytes follow the last binary input")
+    return _in_order(found, signature)
+
+
+def _in_order(found: dict[str, Any], signature: Signature) -> list[Any]:
+    missing = [spec for spec in signature.inputs if spec.name not in found]
+    if missing:
+        names = ", ".join(repr(spec.name) for spec in missing)
+        raise InputError(f"input {names} is missing", hint=expected(signature))
+    arrays = [found[spec.name] for spec in signature.inputs]
+    rows = {array.shape[0] for array in arrays if array.ndim}
+    if len(rows) > 1 and all(s.shape[:1] == (-1,) for s in signature.inputs):
+        counts = ", ".join(
+            f"{s.name} {a.shape[0]}" for s, a in zip(signature.inputs, arrays, strict=True)
+        )
+        raise InputError(f"the inputs hold different numbers of rows: {counts}")
+    return arrays
+
+
+def _fits(shape: tuple[int, ...] | list[int], spec: TensorSpec) -> bool:
+    if len(shape) != len(spec.shape):
+        return False
+    pairs = zip(shape, spec.shape, strict=True)
+    return all(want in (-1, got) for got, want in pairs) and min(shape, default=1) >= 0
+
+
+def _check(given: _Input, spec: TensorSpec) -> None:
+    """Refuse what does not fit the signature before any of its data is looked at."""
+    if given.datatype != spec.datatype or not _fits(given.shape, spec):
+        shape = ",".join(map(str, given.shape[:MAX_DIMS]))
+        raise InputError(f"input {spec.name!r}: expected {spec}, got {given.datatype} [{shape}]")
+    if given.shape and given.shape[0] == 0:
+        raise InputError(f"input {spec.name!r} holds no row; expected {spec}")
+
+
+def _from_bytes(given: _Input, spec: TensorSpec, data: memoryview) -> Any:
+    _check(given, spec)
+    dtype = DTYPES[spec.datatype]
+    count = _count(given.shape)
+    if len(data) != count * dtype.itemsize:
+        raise InputError(
+            f"input {spec.name!r}: {spec.datatype} {given.shape} takes {count * dtype.itemsize} bytes, "
+            f"binary_data_size is {len(data)}"
+        )
+    if dtype.kind == "b" and bytes(data).strip(b"\0\1"):
+        raise InputError(f"input {spec.name!r}: a BOOL is a byte 0 or 1")
+    return np.frombuffer(data, dtype=dtype).reshape(given.shape)
+
+
+def _count(shape: list[int]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _from_json(given: _Input, spec: TensorSpec) -> Any:
+    _check(given, spec)
+    if not bytes(given.data):
+        raise InputError(f"input {spec.name!r} has no data; expected {spec}")
+    array = array_from(given.data, spec)
+    if array.ndim == 1 and array.size == _count(given.shape):
+        return array.reshape(given.shape)
+    if list(array.shape) != given.shape:
+        raise InputError(
+            f"input {spec.name!r}: shape says {given.shape}, data is {list(array.shape)}; expected {spec}"
+        )
+    return array
+
+
+def array_from(raw: Any, spec: TensorSpec) -> Any:
+    """Return the array of a JSON list, flat or nested, in the dtype of `spec`."""
+    if spec.datatype == "BF16":
+        raise InputError(f"input {spec.name!r}: BF16 is taken as binary data only")
+    dtype = DTYPES[spec.datatype]
+    try:
+        return np.array(_FLAT[dtype.kind].decode(raw), dtype=dtype)
+    except msgspec.ValidationError:
+        pass  # nested, or wrong
+    except OverflowError as wrong:
+        raise InputError(f"input {spec.name!r}: expected {spec}: {wrong}") from None
+    except (msgspec.DecodeError, RecursionError) as wrong:
+        raise InputError(f"input {spec.name!r} is not JSON: {wrong}") from None
+    return _nested(raw, spec, dtype)
+
+
+def _nested(raw: Any, spec: TensorSpec, dtype: Any) -> Any:
+    """Return the array of nested lists, decoded strictly at the depth of the first element."""
+    text = bytes(memoryview(raw)[:1024]).translate(None, b" \t\r\n")
+    depth = len(text) - len(text.lstrip(b"["))
+    if not 0 < depth <= MAX_DIMS:
+        raise InputError(f"input {spec.name!r}: data is no list of numbers; expected {spec}")
+    try:
+        cells = _nested_decoder(depth, dtype.kind).decode(raw)
+        return np.array(cells, dtype=dtype)
+    except (msgspec.ValidationError, OverflowError) as wrong:
+        raise InputError(f"input {spec.name!r}: expected {spec}: {wrong}") from None
+    except ValueError:  # rows of different length
+        raise InputError(
+            f"input {spec.name!r}: the rows differ in length; expected {spec}"
+        ) from None
+    except (msgspec.DecodeError, RecursionError) as wrong:
+        raise InputError(f"input {spec.name!r} is not JSON: {wrong}") from None
+
+
+_DECODERS: dict[tuple[int, str], Any] = {}
+_CELL: dict[str, Any] = {"f": float, "i": int, "u": int, "b": bool}
+
+
+def _nested_decoder(depth: int, kind: str) -> Any:
+    if (depth, kind) not in _DECODERS:
+        cell: Any = _CELL[kind]
+        for _ in range(depth):
+            cell = list[cell]
+        _DECODERS[depth, kind] = msgspec.json.Decoder(cell)
+    return _DECODERS[depth, kind]
+
+
+def _outputs(
+    asked: list[_Output] | None, signature: Signature, *, everything: bool
+) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the names of the outputs wanted, and those wanted as binary."""
+    known = [spec.name for spec in signature.outputs]
+    if asked is None or not asked:
+        return (), frozenset(known if everything else ())
+    for output in asked:
+        if output.name not in known:
+            raise InputError(
+                f"there is no output {output.name!r}", hint=f"known: {', '.join(known)}"
+            )
+    binary = {o.name for o in asked if o.parameters.get("binary_data", everything)}
+    return tuple(o.name for o in asked), frozenset(binary)
+
+
+def decode_plain(body: bytes | memoryview, signature: Signature) -> Request:
+    """Return the request of a plain body: `{"inputs": [[...]]}`, `[[...]]` or `{"x": [[...]]}`.
+
+    One row may come without its batch dimension.  A list of v2 inputs is taken as v2.
+    """
+    text = bytes(body)
+    try:
+        content = _top(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise InputError(f"the body is not JSON: {wrong}", hint=plain_example(signature)) from None
+    if content is None:
+        return _plain({signature.inputs[0].name: text}, signature)
+    for key in ("inputs", "instances"):
+        if key in content and signature.input_named(key) is None:
+            inner = bytes(content[key])
+            if inner.lstrip()[:1] == b"{":
+                return _plain(_RAW_OBJECT.decode(inner), signature)
+            if _is_v2(inner):
+                return decode_infer(text, JSON_BODY, signature)
+            return _plain({signature.inputs[0].name: inner}, signature)
+    return _plain(content, signature)
+
+
+def _top(text: bytes) -> dict[str, Any] | None:
+    """Return the fields of a JSON object; None for a list.  Raises DecodeError for anything else."""
+    first = text.lstrip()[:1]
+    if first == b"[":
+        return None
+    if first == b"{":
+        return _RAW_OBJECT.decode(text)
+    _ANY.decode(text)
+    raise msgspec.DecodeError("neither a list nor an object")
+
+
+def _is_v2(inner: bytes) -> bool:
+    return inner.lstrip()[:1] == b"[" and inner.lstrip()[1:].lstrip()[:1] == b"{"
+
+
+def _plain(fields: dict[str, Any], signature: Signature) -> Request:
+    known = {spec.name for spec in signature.inputs}
+    if extra := sorted(fields.keys() - known):
+        raise InputError(f"there is no input {extra[0]!r}", hint=plain_example(signature))
+    found: dict[str, Any] = {}
+    single: set[bool] = set()
+    for spec in signature.inputs:
+        if spec.name in fields:
+            array = array_from(fields[spec.name], spec)
+            row = array.ndim == len(spec.shape) - 1 and spec.shape[0] == -1
+            array = array[None] if row else array
+            if not _fits(array.shape, spec) or not len(array):
+                shape = ",".join(map(str, array.shape))
+                raise InputError(
+                    f"input {spec.name!r}: expected {spec}, got {spec.datatype} [{shape}]"
+                )
+            single.add(row)
+            found[spec.name] = array
+    arrays = _in_order(found, signature)
+    return Request(arrays, style="plain", squeeze=single == {True})
+
+
+def inflated(body: bytes | memoryview, encoding: str, limit: int) -> bytes:
+    """Return the body of a compressed request, at most `limit` bytes."""
+    window = 31 if encoding == "gzip" else 15
+    stream = zlib.decompressobj(window)
+    try:
+        whole = stream.decompress(body, limit + 1)
+    except zlib.error as wrong:
+        raise InputError(f"the body is not {encoding}: {wrong}") from None
+    if len(whole) > limit:
+        raise InputError(f"the body is over {limit} bytes once it is inflated")
+    if not stream.eof:
+        raise InputError(f"the {encoding} body ends too early")
+    return whole
+
+
+def expected(signature: Signature) -> str:
+    """Return the inputs of a signature as one phrase: "expected input 'x' FP32 [-1,64]"."""
+    return "expected " + ", ".join(f"input {s.name!r} {s}" for s in signature.inputs)
+
+
+def plain_example(signature: Signature) -> str:
+    if len(signature.inputs) == 1:
+        return f'{expected(signature)}, as {{"inputs": [...]}}'
+    names = ", ".join(f'"{s.name}": [...]' for s in signature.inputs)
+    return f"{expected(signature)}, as {{{names}}}"
+
+
+# ---------------------------------------------------------------- answers
+
+
+@dataclass(slots=True)
+class Encoder:
+    """Encodes the answers of one version; the parts that do not change are made once."""
+
+    model: str
+    version: str
+    signature: Signature
+    _head: bytes = b""
+    _single: bytes = b""
+
+    def __post_init__(self) -> None:
+        name, version = _encode(self.model), _encode(self.version)
+        self._head = b'{"model_name":%b,"model_version":%b,' % (name, version)
+        spec = self.signature.outputs[0]
+        self._single = b'"outputs":[{"name":%b,"datatype":"%b","shape":' % (
+            _encode(spec.name),
+            spec.datatype.encode(),
+        )
+
+    def encode(self, request: Request, arrays: list[Any]) -> tuple[int, bytes]:
+        """Return the header length (JSON_BODY for plain JSON) and the body.  `arrays` are (B, ...)."""
+        if request.style == "plain":
+            return JSON_BODY, self._plain(request, arrays)
+        head = self._head if request.id is None else self._with_id(request.id)
+        if not request.binary and not request.outputs and len(arrays) == 1:
+            array = arrays[0]
+            shape = ",".join(map(str, array.shape)).encode()
+            return JSON_BODY, b'%b%b[%b],"data":%b}]}' % (
+                head,
+                self._single,
+                shape,
+                _encode(_cells(array, self.signature.outputs[0])),
+            )
+        return self._mixed(request, arrays, head)
+
+    def _with_id(self, identity: str) -> bytes:
+        return b'%b"id":%b,' % (self._head, _encode(identity))
+
+    def _mixed(self, request: Request, arrays: list[Any], head: bytes) -> tuple[int, bytes]:
+        wanted = request.outputs or tuple(spec.name for spec in self.signature.outputs)
+        by_name = {s.name: (s, a) for s, a in zip(self.signature.outputs, arrays, strict=True)}
+        described, tails = [], []
+        for name in wanted:
+            spec, array = by_name[name]
+            entry: dict[str, Any] = {
+                "name": name,
+                "datatype": spec.datatype,
+                "shape": list(array.shape),
+            }
+            if name in request.binary:
+                data = array.tobytes()
+                entry["parameters"] = {"binary_data_size": len(data)}
+                tails.append(data)
+            else:
+                entry["data"] = _cells(array, spec)
+            described.append(entry)
+        text = b'%b"outputs":%b}' % (head, _encode(described))
+        return (len(text) if request.binary else JSON_BODY), b"".join([text, *tails])
+
+    def _plain(self, request: Request, arrays: list[Any]) -> bytes:
+        rows = [a[0] if request.squeeze else a for a in arrays]
+        named = {
+            s.name: _nested_cells(a, s) for s, a in zip(self.signature.outputs, rows, strict=True)
+        }
+        outputs = next(iter(named.values())) if len(named) == 1 else named
+        return _encode({"outputs": outputs, "model_version": self.version})
+
+
+def _cells(array: Any, spec: TensorSpec) -> list[Any]:
+    """Return the cells of an array as one flat list of numbers; BF16 as floats."""
+    cells: list[Any] = _readable(array, spec).ravel().tolist()
+    return cells
+
+
+def _nested_cells(array: Any, spec: TensorSpec) -> Any:
+    return _readable(array, spec).tolist()
+
+
+def _readable(array: Any, spec: TensorSpec) -> Any:
+    if spec.datatype == "BF16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array

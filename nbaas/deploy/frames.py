@@ -1,0 +1,30 @@
+"""Frames between the gateway and a replica, over a Unix socket; no pickle, no JSON.
+
+Request:  `u32 length of what follows, u64 id, u8 flags, i32 header length, body`.
+Answer:   `u32 length of what follows, u64 id, u16 status, u16 batch, i32 header length, body`.
+The header length is that of the JSON before binary tensors, -1 where the whole body is JSON.
+Pure: parsing takes bytes and gives records.
+"""
+
+from __future__ import annotations
+
+import struct
+
+REQUEST = struct.Struct("<IQBi")
+ANSWER = struct.Struct("<IQHHi")
+LENGTH = 4  # bytes of the length itself
+REQUEST_REST = REQUEST.size - LENGTH
+ANSWER_REST = ANSWER.size - LENGTH
+
+PLAIN = 1  # a body of the plain form, not Open Inference
+GZIP = 2
+DEFLATE = 4
+
+
+def request_head(identity: int, flags: int, header_length: int, body_length: int) -> bytes:
+    return REQUEST.pack(REQUEST_REST + body_length, identity, flags, header_length)
+
+
+def answer(identity: int, status: int, batch: int, header_length: int, body: bytes) -> bytes:
+    head = ANSWER.pack(ANSWER_REST + len(body), identity, status, batch, header_length)
+    return head + body

@@ -1,0 +1,358 @@
+"""The process that clients speak to: HTTP in, frames to the replicas; never imports torch or numpy.
+
+Run by the endpoint host as `python -m nbaas.deploy.gateway LISTEN CONTROL LIFELINE PARENT`.  The
+listening socket and the control socket are inherited.  The host sends the whole table of routes at
+every change, one JSON line; the gateway answers with what it has applied and drained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import hashlib
+import hmac
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbaas.deploy.counters import Counters, scraped
+from nbaas.deploy.frames import DEFLATE, GZIP, PLAIN
+from nbaas.deploy.http import JSON, NO_SNIFF, Answer, Connection, Request, error_body
+from nbaas.deploy.links import Exchange, Link, Pool
+from nbaas.deploy.routes import answer_route
+
+SWEEP = 0.5  # seconds
+IDLE_TIMEOUT = 75.0
+READ_TIMEOUT = 30.0
+SMALL_BODY = 1 << 20  # of requests that carry no tensors
+RETRY_AFTER = b"Retry-After: 1\r\n"
+
+
+@dataclass(slots=True)
+class Version:
+    """One version with its replicas; `head` are the header lines of its answers."""
+
+    name: str
+    number: str
+    pool: Pool
+    metadata: dict[str, Any]
+    head: bytes
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """What the table says about one endpoint; tokens are SHA-256 digests and when they expire."""
+
+    name: str
+    tokens: list[tuple[bytes, float]]
+    versions: dict[str, Version]
+    current: str
+    max_body: int
+    canary: tuple[str, float] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def chosen(self, request: Request) -> Version | None:
+        """Return the version for a request that names none: the current one, or the canary."""
+        if self.canary is not None and self.canary[0] in self.versions:
+            wish = request.headers.get(b"x-nbaas-canary", b"").lower()
+            key = request.headers.get(b"x-nbaas-key")
+            if wish == b"always" or (wish != b"never" and self._drawn(key, self.canary[1])):
+                return self.versions[self.canary[0]]
+        return self.versions.get(self.current)
+
+    def _drawn(self, key: bytes | None, percent: float) -> bool:
+        """Whether the canary takes this one; a key always falls on the same side."""
+        share = random.random() if key is None else (zlib.crc32(key) % 10_000) / 10_000  # noqa: S311
+        return share * 100 < percent
+
+
+@dataclass(slots=True)
+class Target:
+    """What a path of the hot routes means."""
+
+    endpoint: Endpoint
+    version: str  # empty: chosen by the endpoint
+    flags: int
+
+
+class Gateway:
+    """The table of routes and what it does with a request."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, tell: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.loop = loop
+        self.tell = tell
+        self.endpoints: dict[str, Endpoint] = {}
+        self.targets: dict[bytes, Target] = {}
+        self.host_token = b""  # SHA-256 of the token that may see everything
+        self.connections: set[Connection] = set()
+        self.draining = False
+
+    # ------------------------------------------------------------ the table
+
+    def apply(self, table: dict[str, Any]) -> None:
+        """Take over a whole new table; versions that stay keep their links, queues and counters."""
+        self.host_token = bytes.fromhex(table["token"])
+        old = {(e.name, v.number): v for e in self.endpoints.values() for v in e.versions.values()}
+        self.endpoints = {
+            name: self._endpoint(name, entry, old) for name, entry in table["endpoints"].items()
+        }
+        kept = {(e.name, v.number) for e in self.endpoints.values() for v in e.versions.values()}
+        for key, version in old.items():
+            if key not in kept:
+                version.pool.close(self._drained)
+        self.targets = {
+            path: target for e in self.endpoints.values() for path, target in _targets(e).items()
+        }
+
+    def _endpoint(
+        self, name: str, entry: dict[str, Any], old: dict[tuple[str, str], Version]
+    ) -> Endpoint:
+        versions = {}
+        for number, described in entry["versions"].items():
+            version = old.get((name, number)) or self._version(name, number, described)
+            version.pool.queue, version.pool.timeout = described["queue"], described["timeout"]
+            wanted = {r["path"]: r["credits"] for r in described["replicas"]}
+            version.pool.set_links(wanted, self._drained)
+            version.pool.dispatch()
+            versions[number] = version
+        canary = entry.get("canary")
+        return Endpoint(
+            name=name,
+            tokens=[(bytes.fromhex(t["hash"]), t["expires"]) for t in entry["tokens"]],
+            versions=versions,
+            current=entry["current"],
+            max_body=entry["max_body"],
+            canary=(canary["version"], canary["percent"]) if canary else None,
+        )
+
+    def _version(self, name: str, number: str, described: dict[str, Any]) -> Version:
+        pool = Pool(self.loop, Counters(), queue=described["queue"], timeout=described["timeout"])
+        head = NO_SNIFF + b"X-Nbaas-Version: %b\r\n" % number.encode()
+        return Version(name, number, pool, described["metadata"], head)
+
+    def _drained(self, link: Link) -> None:
+        self.tell({"drained": link.path})
+
+    # ------------------------------------------------------------ by the head
+
+    def admit(self, request: Request) -> Answer | None:
+        """Return the refusal of a request by its head; None where its body may come."""
+        length = request.headers.get(b"content-length", b"0")
+        target = self.targets.get(request.url)
+        if target is None:
+            request.limit = SMALL_BODY
+        elif request.method != b"POST":
+            return _error(405, f"{request.method.decode()} is not for this route; POST is")
+        else:
+            request.plan = target
+            request.limit = target.endpoint.max_body
+            if not self.allowed(request, target.endpoint):
+                return _unauthorized()
+            if (refusal := self._overload(request, target)) is not None:
+                return refusal
+        if not length.isdigit() or int(length) > request.limit:
+            return _error(413, f"the body is over {request.limit} bytes")
+        return None
+
+    def allowed(self, request: Request, endpoint: Endpoint | None) -> bool:
+        """Whether the bearer token is one of the endpoint's or the host's; constant time in it."""
+        scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not token:
+            return False
+        digest = hashlib.sha256(token.strip()).digest()
+        if hmac.compare_digest(digest, self.host_token):
+            return True
+        for known, expires in endpoint.tokens if endpoint is not None else ():
+            if hmac.compare_digest(digest, known):
+                return not expires or time.time() < expires
+        return False
+
+    def _overload(self, request: Request, target: Target) -> Answer | None:
+        version = self._version_of(request, target)
+        if version is None:
+            return _error(404, f"{target.endpoint.name} has no version {target.version}")
+        if self.draining or version.pool.full():
+            reason = "the gateway is closing" if self.draining else "too many requests wait"
+            version.pool.counters.request(503, 0.0)
+            return Answer(503, error_body(reason), JSON + RETRY_AFTER)
+        return None
+
+    def _version_of(self, request: Request, target: Target) -> Version | None:
+        if target.version:
+            return target.endpoint.versions.get(target.version)
+        return target.endpoint.chosen(request)
+
+    # ------------------------------------------------------------ with the body
+
+    def handle(self, connection: Connection, request: Request) -> None:
+        """Send an inference to a replica, or answer one of the other routes."""
+        target: Target | None = request.plan
+        if target is None:
+            connection.respond(answer_route(self, request))
+            return
+        version = self._version_of(request, target)
+        if version is None:  # withdrawn while the body came
+            connection.respond(
+                _error(404, f"{target.endpoint.name} has no version {target.version}")
+            )
+            return
+        headers = request.headers
+        flags, header_length = target.flags, -1
+        if b"inference-header-content-length" in headers:
+            text = headers[b"inference-header-content-length"]
+            if not text.isdigit() or len(text) > 9:  # noqa: PLR2004 - digits of a length
+                connection.respond(_error(400, "Inference-Header-Content-Length is no length"))
+                return
+            header_length = int(text)
+        if b"content-encoding" in headers:
+            encoding = _ENCODINGS.get(headers[b"content-encoding"].lower())
+            if encoding is None:
+                connection.respond(_error(415, "Content-Encoding can be gzip or deflate"))
+                return
+            flags |= encoding
+        body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
+        started = self.loop.time()
+        exchange = Exchange(connection, flags, header_length, body, version.head, started)
+        connection.exchange = exchange
+        version.pool.submit(exchange)
+
+    # ------------------------------------------------------------ housekeeping
+
+    def sweep(self) -> None:
+        now = self.loop.time()
+        for endpoint in self.endpoints.values():
+            for version in endpoint.versions.values():
+                version.pool.expire(now)
+        for connection in list(self.connections):
+            connection.sweep(now, idle=IDLE_TIMEOUT, reading=READ_TIMEOUT)
+        self.loop.call_later(SWEEP, self.sweep)
+
+    def metrics(self) -> bytes:
+        return scraped(
+            (
+                e.name,
+                v.number,
+                v.pool.counters,
+                v.pool.outstanding,
+                sum(link.ready for link in v.pool.links.values()),
+            )
+            for e in self.endpoints.values()
+            for v in e.versions.values()
+        )
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            e.name: {n: v.pool.counters.to_json() for n, v in e.versions.items()}
+            for e in self.endpoints.values()
+        }
+
+    async def drain(self, timeout: float) -> None:
+        """Refuse what is new, answer what is in flight, at most `timeout` seconds."""
+        self.draining = True
+        deadline = self.loop.time() + timeout
+        for connection in list(self.connections):
+            connection.close_when_idle()
+        while self.loop.time() < deadline and any(c.busy for c in self.connections):
+            await asyncio.sleep(0.02)
+
+
+_ENCODINGS = {b"gzip": GZIP, b"deflate": DEFLATE, b"identity": 0}
+
+
+def _targets(endpoint: Endpoint) -> dict[bytes, Target]:
+    """Return the hot paths of one endpoint."""
+    base = f"/v2/models/{endpoint.name}"
+    found = {
+        f"{base}/infer": Target(endpoint, "", 0),
+        f"/predict/{endpoint.name}": Target(endpoint, "", PLAIN),
+    }
+    for number in endpoint.versions:
+        found[f"{base}/versions/{number}/infer"] = Target(endpoint, number, 0)
+        found[f"/predict/{endpoint.name}/versions/{number}"] = Target(endpoint, number, PLAIN)
+    return {path.encode(): target for path, target in found.items()}
+
+
+def _error(status: int, reason: str) -> Answer:
+    return Answer(status, error_body(reason))
+
+
+def _unauthorized() -> Answer:
+    body = error_body("a token of this endpoint is needed: Authorization: Bearer ...")
+    return Answer(401, body, JSON + b"WWW-Authenticate: Bearer\r\n")
+
+
+# ---------------------------------------------------------------- the process
+
+
+async def serve(listener: socket.socket, control: socket.socket) -> None:
+    """Serve until the host closes the control socket or asks for the end."""
+    loop = asyncio.get_running_loop()
+    reader, writer = await asyncio.open_connection(sock=control, limit=64 << 20)
+
+    def tell(message: dict[str, Any]) -> None:
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            writer.write(json.dumps(message).encode() + b"\n")
+
+    gateway = Gateway(loop, tell)
+    stopped = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    listening = asyncio.create_task(_listen(gateway, reader, listener, stopped))
+    gateway.sweep()
+    gc.collect()
+    gc.freeze()
+    await stopped.wait()
+    listening.cancel()
+    await gateway.drain(10.0)
+
+
+async def _listen(
+    gateway: Gateway, reader: asyncio.StreamReader, listener: socket.socket, stopped: asyncio.Event
+) -> None:
+    """Obey the host: tables, questions, the end.  The port is served from the first table on."""
+    server: asyncio.Server | None = None
+    loop = asyncio.get_running_loop()
+    while line := await reader.readline():
+        message = json.loads(line)
+        if "table" in message:
+            gateway.apply(message["table"])
+            gateway.tell({"applied": message["serial"]})
+        if "stats" in message:
+            gateway.tell({"stats": gateway.stats(), "serial": message["serial"]})
+        if server is None:
+            server = await loop.create_server(
+                lambda: Connection(gateway, gateway.connections, loop), sock=listener, backlog=1024
+            )
+    stopped.set()
+
+
+def main(argv: list[str]) -> None:
+    listen, control, lifeline, parent = map(int, argv[1:5])
+    from nbaas.worker.guard import die_with_parent, hold_lifeline
+
+    die_with_parent(parent)
+    hold_lifeline(lifeline)
+    os.umask(0o077)
+    with contextlib.suppress(ImportError):  # plain asyncio serves as well, at 4/5 of the rate
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    listener = socket.socket(fileno=listen)
+    listener.setblocking(False)  # noqa: FBT003 - positional only
+    channel = socket.socket(fileno=control)
+    channel.setblocking(False)  # noqa: FBT003
+    asyncio.run(serve(listener, channel))
+
+
+if __name__ == "__main__":
+    main(sys.argv)

@@ -1,0 +1,307 @@
+"""One HTTP/1.1 connection of a client to the gateway; llhttp (httptools) parses, the routes decide.
+
+Rules: what can be refused by its head (route, token, length) is refused before its body is read.
+Answers leave in the order of the requests.  Whatever a client does to its own connection ends there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Protocol, cast
+
+import httptools
+
+from nbaas.deploy.links import Exchange
+
+KEPT_BODY = 64 << 10  # a refused body of at most so many bytes is read to keep the connection
+LINGER = 2.0  # seconds to read on after a refusal, so that the client sees the answer
+MAX_HEADERS = 32 << 10  # bytes
+MAX_PIPELINED = 16
+REASONS = {
+    200: "OK",
+    202: "Accepted",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    411: "Length Required",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+WANTED = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-encoding",
+        b"content-type",
+        b"inference-header-content-length",
+        b"expect",
+        b"x-request-id",
+        b"x-nbaas-canary",
+        b"x-nbaas-key",
+        b"transfer-encoding",
+    }
+)
+LINES = {status: f"HTTP/1.1 {status} {text}\r\n".encode() for status, text in REASONS.items()}
+JSON = b"Content-Type: application/json\r\n"
+NO_SNIFF = b"X-Content-Type-Options: nosniff\r\n"
+
+
+class Request:
+    """A request whose body is still to come, or is all here; `headers` are those in WANTED."""
+
+    __slots__ = ("body", "headers", "keep_alive", "limit", "method", "plan", "refusal", "url")
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.url = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.body: list[bytes] = []
+        self.keep_alive = True
+        self.limit = 0  # bytes of body that are taken
+        self.plan: Any = None  # what the routes decided by the head
+        self.refusal: Answer | None = None
+
+
+class Answer:
+    """A whole answer: status, header lines of its own, body."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, headers: bytes = JSON) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+class Routes(Protocol):
+    """What the gateway decides: by the head alone, then with the body."""
+
+    def admit(self, request: Request) -> Answer | None: ...
+    def handle(self, connection: Connection, request: Request) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """Parser callbacks, pipelining and limits; holds at most one request in work."""
+
+    __slots__ = (
+        "_header_bytes", "_parser", "_queue", "_received", "_request", "_routes", "_transport",
+        "busy", "closing", "connections", "exchange", "lingering", "loop", "since",
+    )  # fmt: skip
+
+    def __init__(
+        self, routes: Routes, connections: set[Connection], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._routes = routes
+        self.loop = loop
+        self.connections = connections
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._request = Request()
+        self._queue: deque[Request] = deque()
+        self._header_bytes = 0
+        self._received = 0
+        self.busy: Request | None = None
+        self.exchange: Exchange | None = None
+        self.closing = False
+        self.lingering = False
+        self.since = loop.time()  # when the present state began: idle, reading or lingering
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast, not a check: uvloop's transports do not derive from asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        self.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._transport = None
+        self.connections.discard(self)
+        self._queue.clear()
+        if self.exchange is not None:
+            self.exchange.client = None  # the answer is dropped when it comes
+            self.exchange = None
+
+    def data_received(self, data: bytes) -> None:
+        if self.lingering or self.closing:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse_connection(400, "no protocol to upgrade to")
+        except httptools.HttpParserCallbackError:
+            self._refuse_connection(400, "the request cannot be read")
+        except httptools.HttpParserError as wrong:
+            self._refuse_connection(400, f"this is not HTTP/1.1: {wrong}")
+
+    def eof_received(self) -> bool:
+        return False
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        self._request = Request()
+        self._header_bytes = self._received = 0
+        self.since = self.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        self._request.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        lower = name.lower()
+        if lower in WANTED:
+            self._request.headers[lower] = value
+        if self._header_bytes > MAX_HEADERS and not self.closing:
+            self._refuse_connection(431, f"headers over {MAX_HEADERS} bytes")
+
+    def on_headers_complete(self) -> None:
+        if self.closing or self.lingering:
+            return
+        request = self._request
+        request.method = self._parser.get_method()
+        request.keep_alive = self._parser.should_keep_alive()
+        request.refusal = self._routes.admit(request)
+        if request.refusal is not None:
+            length = request.headers.get(b"content-length", b"0")
+            small = length.isdigit() and int(length) <= KEPT_BODY
+            if not small or b"transfer-encoding" in request.headers:
+                self._refuse(request.refusal)
+        elif request.headers.get(b"expect", b"").lower() == b"100-continue" and self._transport:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        request = self._request
+        if self.closing or self.lingering or request.refusal is not None:
+            return
+        self._received += len(body)
+        if self._received > request.limit:
+            self._refuse_connection(413, f"the body is over {request.limit} bytes")
+            return
+        request.body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self.closing or self.lingering:
+            return
+        if self.busy is None:
+            self._begin(self._request)
+            return
+        self._queue.append(self._request)
+        if len(self._queue) > MAX_PIPELINED:
+            self._refuse_connection(400, f"over {MAX_PIPELINED} requests at a time")
+        elif self._transport is not None:
+            self._transport.pause_reading()  # one that pipelines waits for its answers
+
+    # requests and answers
+
+    def _begin(self, request: Request) -> None:
+        self.busy = request
+        if request.refusal is not None:
+            self.respond(request.refusal)
+        else:
+            self._routes.handle(self, request)
+
+    def answer(self, exchange: Exchange, status: int, header_length: int, body: bytes) -> None:
+        """Write what a replica answered: links call this."""
+        self.exchange = None
+        if header_length >= 0:
+            kind = (
+                b"Content-Type: application/octet-stream\r\n"
+                b"Inference-Header-Content-Length: %d\r\n" % header_length
+            )
+        else:
+            kind = JSON
+        self._write(LINES.get(status) or _line(status), kind + exchange.answer_head, body)
+
+    def respond(self, answer: Answer) -> None:
+        self._write(LINES.get(answer.status) or _line(answer.status), answer.headers, answer.body)
+
+    def _write(self, line: bytes, headers: bytes, body: bytes) -> None:
+        request, self.busy = self.busy, None
+        if self._transport is None or request is None:
+            return
+        identity = request.headers.get(b"x-request-id")
+        if identity is not None and len(identity) <= 128:  # noqa: PLR2004 - an id, not a text
+            headers += b"X-Request-Id: %b\r\n" % identity
+        if not request.keep_alive:
+            headers += b"Connection: close\r\n"
+        if request.method == b"HEAD":
+            self._transport.write(b"%b%bContent-Length: %d\r\n\r\n" % (line, headers, len(body)))
+        else:
+            self._transport.write(
+                b"%b%bContent-Length: %d\r\n\r\n%b" % (line, headers, len(body), body)
+            )
+        self.since = self.loop.time()
+        if not request.keep_alive:
+            self.closing = True
+            self._transport.close()
+        elif self._queue:
+            self.loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        if self.busy is None and self._queue:
+            self._begin(self._queue.popleft())
+        if not self._queue and self._transport is not None and not self.closing:
+            self._transport.resume_reading()
+
+    def _refuse(self, answer: Answer) -> None:
+        """Answer at once and read on for a moment, so that a client still sending sees the answer."""
+        if self._transport is None:
+            return
+        self._queue.clear()
+        self.lingering = True
+        self.since = self.loop.time()
+        head = b"%b%bConnection: close\r\nContent-Length: %d\r\n\r\n" % (
+            LINES.get(answer.status) or _line(answer.status),
+            answer.headers,
+            len(answer.body),
+        )
+        if self.busy is None:  # else an answer is due first; the connection just closes
+            self._transport.write(head + answer.body)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _refuse_connection(self, status: int, reason: str) -> None:
+        self._refuse(Answer(status, error_body(reason)))
+
+    def sweep(self, now: float, *, idle: float, reading: float) -> None:
+        """Close what has been silent too long; seconds."""
+        if self._transport is None:
+            return
+        silent = now - self.since
+        if self.lingering:
+            if silent > LINGER:
+                self._transport.abort()
+        elif self.busy is None and self._half_read():
+            if silent > reading:
+                self._refuse_connection(408, f"the request was not complete after {reading:g} s")
+        elif self.busy is None and silent > idle:
+            self._transport.close()
+
+    def _half_read(self) -> bool:
+        return bool(self._request.url) and (self._received > 0 or not self._request.method)
+
+    def close_when_idle(self) -> None:
+        """Close now, or after the answer that is due."""
+        if self.busy is not None:
+            self.busy.keep_alive = False
+        elif self._transport is not None:
+            self._transport.close()
+
+
+def _line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} Status\r\n".encode()
+
+
+def error_body(reason: str) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode({"error": reason})

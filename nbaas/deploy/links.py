@@ -1,0 +1,268 @@
+"""Replicas as the gateway sees them: one socket each, credits, and the queue before them.
+
+Rules: at most `credits` requests are in flight to a replica, the rest wait here where the next free
+replica takes them.  A client that hangs up is forgotten, its answer dropped; it never touches the
+link.  What a dying replica had in flight goes once to another one.  One write per loop turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from nbaas.deploy.counters import Counters
+from nbaas.deploy.frames import ANSWER, ANSWER_REST, LENGTH, request_head
+
+RECONNECT = 0.05  # seconds
+MAX_ATTEMPTS = 2
+
+
+class Client(Protocol):
+    """What asked; `answer` is called at most once for an exchange."""
+
+    def answer(self, exchange: Exchange, status: int, header_length: int, body: bytes) -> None: ...
+
+
+class Exchange:
+    """One request on its way; `client` is None once nobody waits for the answer."""
+
+    __slots__ = ("answer_head", "attempts", "body", "client", "flags", "header_length", "started")
+
+    def __init__(
+        self,
+        client: Client,
+        flags: int,
+        header_length: int,
+        body: bytes,
+        answer_head: bytes,
+        started: float,
+    ) -> None:
+        self.client: Client | None = client
+        self.flags = flags
+        self.header_length = header_length
+        self.body = body
+        self.answer_head = answer_head  # header lines of the version that answers
+        self.started = started
+        self.attempts = 0
+
+
+class Link(asyncio.Protocol):
+    """The connection to one replica; connects again until it is closed."""
+
+    def __init__(self, pool: Pool, path: str, credits_: int) -> None:
+        self.pool = pool
+        self.path = path
+        self.credits = credits_
+        self.pending: dict[int, Exchange] = {}
+        self.ready = False
+        self.draining = False
+        self.on_drained: Callable[[Link], None] | None = None
+        self._closed = False
+        self._transport: asyncio.Transport | None = None
+        self._tail = b""
+        self._out: list[bytes] = []
+        self._flush_due = False
+        self._next = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        self._task = self.pool.loop.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        while not self._closed:
+            try:
+                await self.pool.loop.create_unix_connection(lambda: self, self.path)
+            except OSError:
+                await asyncio.sleep(RECONNECT)
+            else:
+                return
+
+    def send(self, exchange: Exchange) -> None:
+        self._next += 1
+        exchange.attempts += 1
+        self.pending[self._next] = exchange
+        body = exchange.body
+        self._out.append(
+            request_head(self._next, exchange.flags, exchange.header_length, len(body))
+        )
+        self._out.append(body)
+        if not self._flush_due:
+            self._flush_due = True
+            self.pool.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._transport is not None:
+            self._transport.writelines(self._out)
+        self._out = []
+
+    def drain(self, on_drained: Callable[[Link], None]) -> None:
+        """Send nothing more; call back once every answer is here."""
+        self.draining, self.on_drained = True, on_drained
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        if self.draining and not self.pending and self.on_drained is not None:
+            callback, self.on_drained = self.on_drained, None
+            self.close()
+            callback(self)
+
+    def close(self) -> None:
+        self._closed = True
+        self.ready = False
+        if self._task is not None:
+            self._task.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast, not a check: uvloop's transports do not derive from asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=1 << 30)  # credits bound what lies here
+        self._tail = b""
+        if self._closed:
+            self._transport.close()
+            return
+        self.ready = not self.draining
+        self.pool.dispatch()
+
+    def data_received(self, data: bytes) -> None:
+        if self._tail:
+            data = self._tail + data
+        offset, size = 0, len(data)
+        while size - offset >= ANSWER.size:
+            length, identity, status, batch, header_length = ANSWER.unpack_from(data, offset)
+            end = offset + LENGTH + length
+            if end > size:
+                break
+            body = data[offset + ANSWER.size : end]
+            offset = end
+            if (exchange := self.pending.pop(identity, None)) is not None:
+                self.pool.finish(exchange, status, header_length, body, batch)
+        self._tail = data[offset:]
+        if self.draining:
+            self._check_drained()
+        else:
+            self.pool.dispatch()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self.ready, self._transport, self._out = False, None, []
+        lost, self.pending = list(self.pending.values()), {}
+        self.pool.take_back(lost)
+        if self.draining:
+            self._check_drained()
+        elif not self._closed:
+            self.open()
+
+
+assert ANSWER.size - LENGTH == ANSWER_REST  # noqa: S101 - the loop above relies on it
+
+
+class Pool:
+    """The replicas of one version, and the requests that wait for one of them."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, counters: Counters, *, queue: int, timeout: float
+    ) -> None:
+        self.loop = loop
+        self.counters = counters
+        self.queue = queue
+        self.timeout = timeout  # seconds
+        self.links: dict[str, Link] = {}
+        self.waiting: deque[Exchange] = deque()
+
+    @property
+    def ready(self) -> bool:
+        return any(link.ready for link in self.links.values())
+
+    @property
+    def outstanding(self) -> int:
+        return len(self.waiting) + sum(len(link.pending) for link in self.links.values())
+
+    def set_links(self, wanted: dict[str, int], on_drained: Callable[[Link], None]) -> None:
+        """Have links to the sockets in `wanted` ({path: credits}); others are drained."""
+        for path in self.links.keys() - wanted.keys():
+            self.links.pop(path).drain(on_drained)
+        for path, credits_ in wanted.items():
+            if path in self.links:
+                self.links[path].credits = credits_
+            else:
+                self.links[path] = Link(self, path, credits_)
+                self.links[path].open()
+
+    def full(self) -> bool:
+        return len(self.waiting) >= self.queue
+
+    def submit(self, exchange: Exchange) -> None:
+        """Send a request to the replica with the least in flight, or let it wait."""
+        link = self._free() if not self.waiting else None
+        if link is None:
+            self.waiting.append(exchange)
+        else:
+            link.send(exchange)
+
+    def _free(self) -> Link | None:
+        best, least = None, 1 << 30
+        for link in self.links.values():
+            load = len(link.pending)
+            if load < link.credits and load < least and link.ready:
+                best, least = link, load
+        return best
+
+    def dispatch(self) -> None:
+        """Give waiting requests to replicas that have room."""
+        waiting = self.waiting
+        while waiting:
+            if waiting[0].client is None:
+                waiting.popleft()
+                continue
+            link = self._free()
+            if link is None:
+                return
+            link.send(waiting.popleft())
+
+    def finish(
+        self, exchange: Exchange, status: int, header_length: int, body: bytes, batch: int
+    ) -> None:
+        self.counters.batches(batch)
+        self._answer(exchange, status, header_length, body)
+
+    def _answer(self, exchange: Exchange, status: int, header_length: int, body: bytes) -> None:
+        client, exchange.client = exchange.client, None
+        if client is not None:
+            self.counters.request(status, self.loop.time() - exchange.started)
+            client.answer(exchange, status, header_length, body)
+
+    def take_back(self, lost: list[Exchange]) -> None:
+        """Queue again what a replica left unanswered; refuse what has been lost before."""
+        for exchange in reversed(lost):
+            if exchange.attempts < MAX_ATTEMPTS and self.links:
+                self.waiting.appendleft(exchange)
+            else:
+                self._answer(
+                    exchange, 503, -1, b'{"error":"the replica ended twice on this request"}'
+                )
+        self.counters.restarts += bool(lost)
+        self.dispatch()
+
+    def expire(self, now: float) -> None:
+        """Answer 504 to what has waited longer than the timeout."""
+        in_flight = [x for link in self.links.values() for x in link.pending.values()]
+        for exchange in [*self.waiting, *in_flight]:
+            if now - exchange.started > self.timeout:
+                text = f'{{"error":"no answer within {self.timeout:g} s"}}'
+                self._answer(exchange, 504, -1, text.encode())
+        self.dispatch()
+
+    def close(self, on_drained: Callable[[Link], None]) -> None:
+        """Drain every replica; what waits goes out first if a replica has room, else is refused."""
+        self.dispatch()
+        while self.waiting:
+            self._answer(
+                self.waiting.popleft(), 503, -1, b'{"error":"this version is being withdrawn"}'
+            )
+        self.set_links({}, on_drained)

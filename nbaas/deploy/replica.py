@@ -1,0 +1,367 @@
+"""One process that holds a model: verify, rebuild, compare with the golden answer, then batch.
+
+Run by the endpoint host as `python -m nbaas.deploy.replica SPEC`, SPEC being JSON.  It listens on a
+Unix socket for the gateway and takes whatever has arrived, up to `max_batch` requests, the moment it
+is free: no timer, so a lone request never waits, and under load batches form by themselves.
+Rules: a batch mixes only requests whose rows have equal shapes; a row that makes the model raise is
+answered alone and spoils no other; one answer to every request, in one write for each batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from nbaas.deploy.frames import DEFLATE, GZIP, LENGTH, PLAIN, REQUEST, answer
+from nbaas.errors import InputError, NbaasError
+from nbaas.records import from_json
+
+FIRST_BUFFER = 1 << 20  # bytes; grows to the largest request seen
+JSON_BODY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """What a replica is told by the host."""
+
+    directory: str  # of the version
+    socket: str  # where it listens for the gateway
+    version: str
+    name: str
+    ready: int  # descriptor: one JSON line once it can serve, or why it cannot
+    lifeline: int
+    parent: int
+    max_batch: int = 0  # 0: chosen here
+    max_wait: float = 0.0  # seconds
+    max_body: int = 16 << 20
+    device: str = "auto"
+    threads: int = 1
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request of a batch and its answer."""
+
+    identity: int
+    request: Any = None  # codec.Request
+    reply: bytes = b""
+    status: int = 200
+    header_length: int = JSON_BODY
+
+
+class Inbox:
+    """Frames from the gateway's socket, read into one buffer that is used again and again."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
+        self._buffer = bytearray(FIRST_BUFFER)
+        self._start = self._end = 0
+
+    def receive(self, *, wait: bool) -> bool:
+        """Read what has arrived; False at the end of the stream, or with nothing there to read."""
+        if self._end == len(self._buffer):
+            self._make_room()
+        flags = 0 if wait else socket.MSG_DONTWAIT
+        try:
+            count = self.link.recv_into(memoryview(self._buffer)[self._end :], 0, flags)
+        except BlockingIOError:
+            return False
+        self._end += count
+        return count > 0
+
+    def _make_room(self) -> None:
+        held = self._end - self._start
+        need = self._needed()
+        if need > len(self._buffer):
+            larger = bytearray(need + FIRST_BUFFER)
+            larger[:held] = memoryview(self._buffer)[self._start : self._end]
+            self._buffer = larger
+        else:
+            self._buffer[:held] = self._buffer[self._start : self._end]
+        self._start, self._end = 0, held
+
+    def _needed(self) -> int:
+        """Return the bytes of the frame at the start, as far as its length is here."""
+        if self._end - self._start < LENGTH:
+            return FIRST_BUFFER
+        length = int.from_bytes(
+            memoryview(self._buffer)[self._start : self._start + LENGTH], "little"
+        )
+        return LENGTH + length
+
+    def take(self) -> tuple[int, int, int, bytes] | None:
+        """Return the next whole frame: id, flags, header length, body; None while it is not here."""
+        held = self._end - self._start
+        if held < REQUEST.size:
+            return None
+        length, identity, flags, header_length = REQUEST.unpack_from(self._buffer, self._start)
+        end = self._start + LENGTH + length
+        if end > self._end:
+            if end > len(self._buffer):
+                self._make_room()
+            return None
+        body = bytes(memoryview(self._buffer)[self._start + REQUEST.size : end])
+        self._start = end
+        if self._start == self._end:
+            self._start = self._end = 0
+        return identity, flags, header_length, body
+
+
+class Stop:
+    """SIGTERM: at once where nothing is in work, else after the batch."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.idle = False
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.asked = True
+        if self.idle:
+            raise SystemExit(0)
+
+
+class Server:
+    """Batches requests and answers them; `runner` runs arrays through the model."""
+
+    def __init__(self, runner: Any, spec: ReplicaSpec, max_batch: int, stop: Stop) -> None:
+        from nbaas.deploy.codec import Encoder
+
+        self.runner = runner
+        self.spec = spec
+        self.max_batch = max_batch
+        self.stop = stop
+        self.signature = runner.manifest.signature
+        self.encoder = Encoder(spec.name, spec.version, self.signature)
+
+    def serve(self, link: socket.socket) -> None:
+        """Answer one gateway until it goes away."""
+        inbox = Inbox(link)
+        while True:
+            frames = self._gather(inbox)
+            if not frames:
+                return
+            answers = self.answer(frames)
+            try:
+                link.sendall(answers)
+            except OSError:
+                return  # the gateway left; its successor asks again
+            if self.stop.asked:
+                raise SystemExit(0)
+
+    def _gather(self, inbox: Inbox) -> list[tuple[int, int, int, bytes]]:
+        """Return what has arrived, at least one frame and at most `max_batch`; none at the end."""
+        frames: list[tuple[int, int, int, bytes]] = []
+        while len(frames) < self.max_batch:
+            frame = inbox.take()
+            if frame is not None:
+                frames.append(frame)
+                continue
+            if frames and not self._more(inbox):
+                break
+            if not frames:
+                self.stop.idle = True
+                if self.stop.asked or not inbox.receive(wait=True):
+                    self.stop.idle = False
+                    return []
+                self.stop.idle = False
+        return frames
+
+    def _more(self, inbox: Inbox) -> bool:
+        """Whether further bytes came, waiting at most `max_wait` seconds for them."""
+        if self.spec.max_wait and self.max_batch > 1:
+            select.select([inbox.link], [], [], self.spec.max_wait)
+        return inbox.receive(wait=False)
+
+    def answer(self, frames: list[tuple[int, int, int, bytes]]) -> bytes:
+        """Return the answers to `frames`, in their order, as frames."""
+        asked = [self._decoded(*frame) for frame in frames]
+        groups: dict[Any, list[Asked]] = {}
+        for one in asked:
+            if one.request is not None:
+                groups.setdefault(self._group(one), []).append(one)
+        for group in groups.values():
+            self._run(group)
+        size = len(asked)
+        return b"".join(
+            [answer(one.identity, one.status, size, one.header_length, one.reply) for one in asked]
+        )
+
+    def _decoded(self, identity: int, flags: int, header_length: int, body: bytes) -> Asked:
+        from nbaas.deploy.codec import decode_infer, decode_plain, inflated
+
+        one = Asked(identity)
+        try:
+            if flags & (GZIP | DEFLATE):
+                body = inflated(body, "gzip" if flags & GZIP else "deflate", self.spec.max_body)
+            if flags & PLAIN:
+                one.request = decode_plain(body, self.signature)
+            else:
+                one.request = decode_infer(body, header_length, self.signature)
+        except InputError as wrong:
+            _refuse(one, wrong.http_status, str(wrong))
+        except Exception as bug:  # noqa: BLE001 - a request must not end the replica
+            traceback.print_exc()
+            _refuse(one, 500, f"the request could not be decoded: {bug!r}")
+        return one
+
+    def _group(self, one: Asked) -> Any:
+        if not self.runner.manifest.batchable:
+            return one.identity
+        return tuple(array.shape[1:] for array in one.request.arrays)
+
+    def _run(self, group: list[Asked]) -> None:
+        """Run a group as one batch; where that raises, each request alone."""
+        try:
+            self._run_batch(group)
+        except Exception as raised:  # noqa: BLE001 - the model may raise anything
+            if len(group) > 1:
+                for one in group:
+                    self._run([one])
+                return
+            traceback.print_exc()
+            _refuse(group[0], 500, f"the model raised {type(raised).__name__}: {raised}")
+
+    def _run_batch(self, group: list[Asked]) -> None:
+        import numpy as np
+
+        if len(group) == 1:
+            outputs = self.runner.run_arrays(group[0].request.arrays)
+            group[0].header_length, group[0].reply = self.encoder.encode(group[0].request, outputs)
+            return
+        columns = zip(*(one.request.arrays for one in group), strict=True)
+        outputs = self.runner.run_arrays([np.concatenate(column) for column in columns])
+        start = 0
+        for one in group:
+            end = start + one.request.rows
+            rows = [output[start:end] for output in outputs]
+            one.header_length, one.reply = self.encoder.encode(one.request, rows)
+            start = end
+
+
+def _refuse(one: Asked, status: int, reason: str) -> None:
+    one.request = None
+    one.status = status
+    one.header_length = JSON_BODY
+    one.reply = json.dumps({"error": reason}).encode()
+
+
+class TorchRunner:
+    """Runs arrays through the rebuilt module."""
+
+    def __init__(self, loaded: Any) -> None:
+        self.loaded = loaded
+        self.manifest = loaded.manifest
+        self._bf16 = [spec.datatype == "BF16" for spec in self.manifest.signature.inputs]
+
+    def run_arrays(self, arrays: list[Any]) -> list[Any]:
+        """Return output arrays (B, ...) for input arrays (B, ...); bfloat16 as its 16 bits."""
+        import torch
+
+        with torch.inference_mode():
+            inputs = [_tensor(a, bf16) for a, bf16 in zip(arrays, self._bf16, strict=True)]
+            outputs = self.loaded.run(inputs)
+            return [
+                y.view(torch.int16).numpy().view("<u2") if y.dtype is torch.bfloat16 else y.numpy()
+                for y in outputs
+            ]
+
+
+def _tensor(array: Any, bf16: bool) -> Any:  # noqa: FBT001
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # read-only memory: nothing writes to an input
+        tensor = torch.from_numpy(array.view("<i2") if bf16 else array)
+    return tensor.view(torch.bfloat16) if bf16 else tensor
+
+
+def prepared(spec: ReplicaSpec) -> tuple[TorchRunner, int]:
+    """Return a warm runner that has given the golden answer, and its batch size."""
+    import torch
+
+    torch.set_num_threads(max(1, spec.threads))
+    from nbaas.deploy.load import check_golden, load_version
+
+    device = spec.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded = load_version(Path(spec.directory), device)
+    golden = check_golden(loaded, Path(spec.directory))
+    runner = TorchRunner(loaded)
+    max_batch = 1
+    if loaded.manifest.batchable:
+        max_batch = spec.max_batch or 32
+        with torch.inference_mode():
+            for size in {1, 2, max_batch}:
+                loaded.run([x[:1].expand(size, *x.shape[1:]).contiguous() for x in golden])
+    return runner, max_batch
+
+
+def main(argv: list[str]) -> None:
+    spec = from_json(ReplicaSpec, json.loads(argv[1]))
+    from nbaas.worker.guard import die_with_parent, hold_lifeline
+
+    die_with_parent(spec.parent)
+    hold_lifeline(spec.lifeline)
+    serve_replica(spec)
+
+
+def serve_replica(spec: ReplicaSpec) -> None:
+    """Prepare the model, say so, and answer gateways until SIGTERM."""
+    os.umask(0o077)
+    started = time.monotonic()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with contextlib.suppress(FileNotFoundError):
+        Path(spec.socket).unlink()
+    listener.bind(spec.socket)
+    listener.listen(4)
+    try:
+        runner, max_batch = prepared(spec)
+    except Exception as failed:  # noqa: BLE001 - the user's source may raise anything
+        traceback.print_exc()
+        _say(spec.ready, _failure(failed))
+        raise SystemExit(1) from None
+    stop = Stop()
+    server = Server(runner, spec, max_batch, stop)
+    gc.collect()
+    gc.freeze()
+    _say(spec.ready, {"ready": True, "max_batch": max_batch, "seconds": time.monotonic() - started})
+    while True:
+        stop.idle = True
+        if stop.asked:
+            raise SystemExit(0)
+        link, _ = listener.accept()
+        stop.idle = False
+        with link:
+            server.serve(link)
+
+
+def _failure(failed: Exception) -> dict[str, Any]:
+    if isinstance(failed, NbaasError):
+        return failed.to_json()
+    return {"kind": "DeployError", "error": f"{type(failed).__name__}: {failed}", "hint": ""}
+
+
+def _say(fd: int, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        os.write(fd, json.dumps(message).encode() + b"\n")
+        os.close(fd)
+
+
+if __name__ == "__main__":
+    main(sys.argv)
