@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nbaas._version import __version__
 
-__all__ = ["__version__"]
+_TWINS = ("attach", "deploy", "predict", "train")  # each is a magic as a function
+
+__all__ = ["__version__", *_TWINS]  # noqa: PLE0604 - names, all of them
 
 
-def _jupyter_server_extension_points() -> list[dict[str, object]]:
-    """Return the server extension.
+def __getattr__(name: str) -> Any:
+    if name in _TWINS:
+        return getattr(_face("nbaas.magics.twins"), name)
+    raise AttributeError(f"module 'nbaas' has no attribute {name!r}")
 
-    Imported by name: a layer below that imports `nbaas` does not reach tornado through it.
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """Register the magics: `%load_ext nbaas`."""
+    _face("nbaas.magics.extension").load(ip)
+
+
+def unload_ipython_extension(ip: Any) -> None:
+    _face("nbaas.magics.extension").unload(ip)
+
+
+def _face(module: str) -> Any:
+    """Import what this package shows to a notebook or a server, on first use.
+
+    By name: a layer below that imports `nbaas` does not reach IPython or tornado through it.
     """
     from importlib import import_module
 
-    return [{"module": "nbaas.server.app", "app": import_module("nbaas.server.app").NbaasExtension}]
+    return import_module(module)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, object]]:
+    """Return the server extension."""
+    return [{"module": "nbaas.server.app", "app": _face("nbaas.server.app").NbaasExtension}]
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:

@@ -1,7 +1,8 @@
 """The live kernel as nbaas reads it: the notebook's names, its cells, and what its front end can.
 
-Rule: the only reader of the live kernel; nothing in here changes it, except `bind`, which sets the
-one name the user asked for.
+Rule: the only reader of the live kernel.  It changes two things: `bind` sets the one name the user
+asked for, and linecache learns the text below a `%%train` line, so that tracebacks and getsource of
+what the cell defines are right in the notebook too.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from nbaas.errors import CaptureError
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryCell:
-    """A cell that ran: its In number, its Python source, the file name its code objects carry."""
+class CellCode:
+    """A cell: its In number, its Python source, the file name its code objects carry."""
 
     number: int
     source: str
@@ -53,16 +54,16 @@ class Shell:
         vscode = self.namespace.get("__vsc_ipynb_file__")
         return Path(vscode).name if isinstance(vscode, str) else f"kernel {os.getpid()}"
 
-    def history(self) -> list[HistoryCell]:
+    def history(self) -> list[CellCode]:
         """Return the cells whose code may be alive, oldest first, the running one included."""
         numbers: dict[str, int] = dict(self.ip.compile._filename_map)  # noqa: SLF001 - no other way
         cells = [
-            HistoryCell(number, self._body(_cached_source(name)), name)
+            CellCode(number, self._body(_cached_source(name)), name)
             for name, number in numbers.items()
         ]
         return sorted(cells, key=lambda cell: cell.number)
 
-    def cell_source(self, body: str) -> str:
+    def cell_code(self, body: str) -> CellCode:
         """Return the body of the running cell magic as Python, on the lines it has in the cell.
 
         Raises: CaptureError: nothing in it.  SyntaxError: the user's own.
@@ -74,8 +75,11 @@ class Shell:
         source = "\n" * self._lines_above(body) + self.transformed(body)
         name = self.cell_file_name()
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
+        # Before the check, which may show a line of it: the file so far holds the magic's call.
+        lines = source.splitlines(keepends=True)
+        linecache.cache[name] = (len(source), None, lines, name)
         compile(source, name, "exec", flags, dont_inherit=True)
-        return source
+        return CellCode(self.execution_count, source, name)
 
     def cell_file_name(self) -> str:
         """Return the file name of the cell that runs now, as its In number maps to it."""

@@ -11,12 +11,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbaas.jobs.blame import EXIT_STOPPED
+from nbaas.jobs.follow import Update
+from nbaas.jobs.job import JobStatus, RankStatus
 from nbaas.records import JobSpec, Metric, State
 from nbaas.widgets.curves import Curve, Curves
+from nbaas.worker.progress import Phase
 
 RATE_WINDOW = 3.0  # seconds over which the samples per second are averaged
 NOT_CURVES = frozenset({"rows"})  # counted, not drawn
 STATS = 4  # values beside the progress bar
+PHASES = {
+    Phase.ABSENT: "waiting",
+    Phase.BORN: "starting",
+    Phase.JOINED: "joined",
+    Phase.RUNNING: "running",
+    Phase.RETURNING: "returning",
+    Phase.DONE: "done",
+}
 
 
 @dataclass(slots=True)
@@ -100,6 +112,27 @@ class RunView:
         self.ranks = [RankLine(slot.rank) for slot in spec.slots]
         self.facts: Sequence[str] = ()
 
+    def take_update(self, update: Update) -> None:
+        """Take in what `nbaas.jobs.follow` yields."""
+        self.take_status(update.status)
+        self.take(update.metrics)
+
+    def take_status(self, status: JobStatus) -> None:
+        self.state = status.state
+        self.flags = sorted(status.flags)
+        self.started = status.started or None
+        self.ended = status.since if status.state.final else None
+        self.reason = self._reason(status)
+        for line, rank in zip(self.ranks, status.ranks, strict=False):
+            line.state = _rank_state(rank)
+            line.step = max(line.step or 0, rank.progress.step) or line.step
+            line.step_time = rank.progress.step_time or line.step_time
+        if status.ranks:
+            counters = status.ranks[0].progress
+            self.progress.epoch = max(self.progress.epoch, counters.epoch)
+            self.progress.batch = counters.batch
+            self.progress.batches = counters.batches or None
+
     def take(self, rows: Mapping[int, Iterable[Metric]]) -> None:
         """Take in fresh rows by rank."""
         for rank, metrics in rows.items():
@@ -156,7 +189,7 @@ class RunView:
         elif self.progress.epoch:
             what.append(f"epoch {self.progress.epoch}{epochs}")
         steps = f"{self.step:,} steps in " if self.step else ""
-        return ", ".join([*what, steps + _clock(self.elapsed(now))])
+        return ", ".join([*what, steps + clock(self.elapsed(now))])
 
     def line(self, now: float) -> str:
         """Return the run in one line of text, for a terminal and for the saved notebook."""
@@ -164,6 +197,15 @@ class RunView:
         if self.rate.now:
             what.append(f"{self.rate.best or self.rate.now:,.0f} samples/s")
         return ", ".join(what)
+
+    def _reason(self, status: JobStatus) -> str:
+        if status.failure is not None:
+            what = status.failure
+            return f"rank {what.rank}: {what.kind}: {what.message}"
+        if status.state is State.STARTING:
+            up = sum(rank.progress.phase >= Phase.JOINED for rank in status.ranks)
+            return f"{up} of {len(self.ranks)} ranks up"
+        return status.reason
 
     def _take_step(self, rank: int, metric: Metric) -> None:
         line = self.ranks[rank]
@@ -203,6 +245,14 @@ class RunView:
         return f"{curve.name} {last}" if first == last else f"{curve.name} {first} to {last}"
 
 
+def _rank_state(rank: RankStatus) -> str:
+    if rank.exit_code is None:
+        return PHASES[rank.progress.phase]
+    if rank.exit_code < 0:
+        return f"signal {-rank.exit_code}"
+    return {0: "done", EXIT_STOPPED: "stopped"}.get(rank.exit_code, f"exit {rank.exit_code}")
+
+
 def spoken(value: float) -> str:
     """Return a value as people read it: four digits, NaN and infinity by name."""
     if math.isnan(value):
@@ -226,7 +276,8 @@ def fact_lines(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return seconds as 0:08, 12:40 or 1:02:03."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

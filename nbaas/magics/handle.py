@@ -1,0 +1,113 @@
+"""A job in the user's hands: `job.wait() .stop() .result() .metrics() .logs()`, and how it prints."""
+
+from __future__ import annotations
+
+import html
+import threading
+import time
+from typing import Any
+
+from nbaas.bundle.contents import CellContents
+from nbaas.errors import JobError
+from nbaas.jobs.job import Job, JobStatus
+from nbaas.magics.failures import shown_as_one_line
+from nbaas.magics.outcome import bring_back, raise_failure
+from nbaas.placement import describe
+
+VERBS = ".wait() .stop() .result() .load_into(globals()) .metrics() .logs()"
+
+
+class JobHandle:
+    """What `%%train --background`, `%attach` and `--out` give."""
+
+    def __init__(
+        self,
+        job: Job,
+        contents: CellContents | None = None,
+        watching: threading.Thread | None = None,
+    ) -> None:
+        self._job = job
+        self._contents = contents  # the kernel's own objects, where this kernel made the job
+        self._watching = watching
+
+    @property
+    def name(self) -> str:
+        return self._job.name
+
+    @property
+    def id(self) -> str:
+        return self._job.id
+
+    @property
+    def state(self) -> str:
+        return self._job.status().state.value
+
+    @property
+    def status(self) -> JobStatus:
+        return self._job.status()
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Return the state once the job is over, or after `timeout` seconds."""
+        state = self._job.wait(timeout).state
+        if state.final and self._watching is not None:
+            self._watching.join(timeout)
+        return state.value
+
+    def stop(self) -> None:
+        """Ask the ranks to finish their step and return."""
+        self._job.stop()
+
+    def kill(self) -> None:
+        """End the ranks now; what the cell computed is lost."""
+        self._job.kill()
+
+    def logs(self, rank: int = 0) -> str:
+        """Return all that a rank has printed so far."""
+        with shown_as_one_line():
+            reader = self._job.log(rank)
+        return "".join(iter(reader.read, ""))
+
+    def metrics(self, rank: int = 0) -> Any:
+        """Return the rows of a rank's metrics so far: a DataFrame where pandas is installed."""
+        with shown_as_one_line():
+            rows = [row for row in self._job.metrics(rank).read() if row.kind == "train"]
+        records = [{"step": r.step, "epoch": r.epoch, "time": r.time, **r.values} for r in rows]
+        try:
+            import pandas as pd  # type: ignore[import-untyped]
+        except ModuleNotFoundError:
+            return records
+        return pd.DataFrame.from_records(records)
+
+    def result(self) -> dict[str, Any]:
+        """Wait, then return what the cell bound or changed, by name; the notebook is not touched.
+
+        Raises the user's own error where a rank raised.
+        """
+        namespace: dict[str, Any] = {}
+        with shown_as_one_line():
+            status = self._job.wait()
+            raise_failure(self._job, status, namespace)
+            names = bring_back(self._job, None, namespace)
+        return {name: namespace[name] for name in names if name in namespace}
+
+    def load_into(self, namespace: dict[str, Any]) -> list[str]:
+        """Wait, then put what the cell bound or changed into `namespace`; returns the names.
+
+        Objects that the namespace holds are changed in place, so that what refers to them sees it.
+        """
+        with shown_as_one_line():
+            if not self._job.wait().state.final:  # pragma: no cover - wait() without limit
+                raise JobError(f"{self.name} is running")
+            return bring_back(self._job, self._contents, namespace)
+
+    def __repr__(self) -> str:
+        status, spec = self._job.status(), self._job.spec
+        end = status.since if status.state.final else time.time()
+        where = describe(spec.slots)
+        text = f"{spec.name}: {status.state.value} on {where} ({spec.engine})"
+        return f"<job {text}, {end - spec.created:.0f} s>"
+
+    def _repr_html_(self) -> str:
+        name, verbs = html.escape(self.name), html.escape(VERBS)
+        line = html.escape(repr(self)[1:-1])
+        return f"<code>{line}</code><br><small>{verbs}, %attach {name}</small>"

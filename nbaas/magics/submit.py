@@ -1,0 +1,106 @@
+"""A cell or a function becomes a job: placed, checked, captured, handed to its supervisor.
+
+Rule: what can be wrong is found in the order it costs: flags, placement, engine, capture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbaas.bundle import build_bundle
+from nbaas.bundle.contents import CellContents
+from nbaas.capture import capture_cell
+from nbaas.config import Settings
+from nbaas.engines.base import engine_named
+from nbaas.jobs.job import Job
+from nbaas.jobs.names import checked_name
+from nbaas.jobs.submit import new_spec, submit
+from nbaas.launchers.devices import this_host
+from nbaas.magics.shell import CellCode, Shell
+from nbaas.placement import place
+from nbaas.records import JobSpec, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What `%%train` was asked; None and "" are what the settings say."""
+
+    gpus: int | None = None
+    ranks: int | None = None
+    name: str = ""
+    engine: str = ""
+    seed: int | None = None
+    batch: str = "global"
+    background: bool = False
+    out: str = ""
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that runs, and what it captured: the objects its result goes back into."""
+
+    job: Job
+    contents: CellContents
+
+
+def prepared_spec(settings: Settings, options: TrainOptions, origin: str) -> JobSpec:
+    """Return the record of the job to be; raises before anything of the cell is looked at."""
+    if options.name:
+        checked_name(options.name)
+    slots = place(this_host(), gpus=options.gpus, ranks=options.ranks)
+    engine = _engine(settings, options, slots)
+    engine_named(engine).check()
+    return new_spec(
+        settings,
+        slots,
+        name=options.name,
+        engine=engine,
+        seed=options.seed,
+        batch=options.batch,
+        origin=origin,
+    )
+
+
+def captured(
+    shell: Shell, code: CellCode, namespace: dict[str, Any], exclude: Sequence[str]
+) -> CellContents:
+    """Return what `code` needs, as it is now."""
+    return capture_cell(
+        code.source,
+        namespace,
+        execution_count=code.number,
+        file_name=code.file_name,
+        history=shell.history(),
+        exclude=exclude,
+    )
+
+
+def submitted(settings: Settings, spec: JobSpec, contents: CellContents) -> Submitted:
+    """Return the running job; an interrupt while it starts stops it again."""
+
+    def write_bundle(directory: Path) -> object:
+        return build_bundle(directory, contents, settings.blobs)
+
+    try:
+        return Submitted(submit(settings, spec, write_bundle), contents)
+    except KeyboardInterrupt:
+        _stop_if_started(settings, spec)
+        raise
+
+
+def _engine(settings: Settings, options: TrainOptions, slots: Sequence[Slot]) -> str:
+    # One rank has nobody to talk to: it needs no engine that must be built first.
+    alone = "serial" if len(slots) == 1 else settings.engine
+    return options.engine or alone
+
+
+def _stop_if_started(settings: Settings, spec: JobSpec) -> None:
+    root = settings.jobs / spec.id
+    if root.exists():
+        from nbaas.jobs.job import open_job
+
+        open_job(root).stop()

@@ -1,0 +1,200 @@
+"""`%%train` and `%train`: a cell, or a function, run on ranks with the numbers of one device."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from nbaas.bundle.contents import CellContents
+from nbaas.config import Settings, load_settings
+from nbaas.errors import UsageError
+from nbaas.jobs.job import Job
+from nbaas.jobs.names import checked_name
+from nbaas.magics.epochs import epochs_in
+from nbaas.magics.flags import LineParser, whole_number
+from nbaas.magics.handle import JobHandle
+from nbaas.magics.outcome import Interrupted, bring_back, raise_failure, stopped_note
+from nbaas.magics.shell import CellCode, Shell
+from nbaas.magics.show import show_for
+from nbaas.magics.submit import Submitted, TrainOptions, captured, prepared_spec, submitted
+from nbaas.magics.tables import Table, size_text
+from nbaas.magics.watch import Buttons, Watch
+from nbaas.placement import describe
+from nbaas.records import JobSpec, State
+from nbaas.widgets.run import RunView
+
+RETURNED = "_nbaas_returned"  # what a function gave back, on its way to the notebook
+
+
+def train_parser(magic: str) -> LineParser:
+    """Return the parser of `%%train`, or of `%train`, which names a function first."""
+    described = {
+        "%%train": "Run the cell on ranks; it computes what it computes without this line.",
+        "%train": "Run a function on ranks: %train fn --ranks 2, fn called without arguments.",
+    }
+    parser = LineParser(magic, described[magic], epilog="Words may hold $name and {expression}.")
+    add = parser.add_argument
+    if magic == "%train":
+        add("function", nargs="?", help="a function of the notebook")
+    add("--gpus", type=whole_number, metavar="N", help="one rank on each of N GPUs")
+    add("--ranks", type=whole_number, metavar="N", help="N ranks on the CPU")
+    add("--name", default="", help="the job's name; made up where none is given")
+    add("--engine", default="", choices=["horovod", "ddp", "serial"], help="default: the settings'")
+    add("--seed", type=whole_number, help="seed of torch, numpy and random")
+    add("--batch", default="global", choices=["global", "per-rank"],
+        help="what a loader's batch size counts: the batch of all ranks, or of each")  # fmt: skip
+    add("--background", action="store_true", help="return a handle at once")
+    add("--out", "-o", default="", metavar="VAR", help="set this name to the job's handle")
+    add("--exclude", action="append", default=[], metavar="VAR", help="leave a name here")
+    add("--plan", action="store_true", help="say what would be shipped; run nothing")
+    return parser
+
+
+def train_cell(shell: Shell, options: TrainOptions, body: str, *, plan: bool = False) -> Any:
+    """Run the body of a cell; returns a handle in the background, else None."""
+    settings = load_settings()
+    spec = prepared_spec(settings, options, shell.origin)
+    code = shell.cell_code(body)
+    contents = captured(shell, code, shell.namespace, options.exclude)
+    if plan:
+        return plan_table(spec, contents)
+    epochs = epochs_in(code.source, shell.namespace)
+    return _run(shell, settings, options, (spec, contents), epochs)
+
+
+def train_function(
+    shell: Shell, options: TrainOptions, function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Call a function on ranks; returns what it returned, a handle in the background."""
+    if not callable(function):
+        raise UsageError(
+            f"{function!r} is not a function", hint="%train fn, or %%train above a loop"
+        )
+    settings = load_settings()
+    spec = prepared_spec(settings, options, shell.origin)
+    names = {"_nbaas_function": function, "_nbaas_args": args, "_nbaas_kwargs": kwargs}
+    namespace = {**shell.namespace, **names}
+    source = f"{RETURNED} = _nbaas_function(*_nbaas_args, **_nbaas_kwargs)"
+    contents = captured(shell, CellCode(0, source, "<%train>"), namespace, options.exclude)
+    handle = _run(shell, settings, options, (spec, contents), None)
+    return handle if options.background else shell.namespace.pop(RETURNED, None)
+
+
+def named_function(shell: Shell, name: str | None) -> Callable[..., Any]:
+    """Return the function a line names."""
+    if not name:
+        raise UsageError(
+            "%train needs a function", hint="%train fn --ranks 2, or %%train above a cell"
+        )
+    found = shell.namespace.get(name)
+    if found is None:
+        raise UsageError(f"{name!r} is not defined in the notebook", hint="%train fn --ranks 2")
+    if not callable(found):
+        raise UsageError(f"{name} is a {type(found).__name__}, not a function")
+    return found
+
+
+def plan_table(spec: JobSpec, contents: CellContents) -> Table:
+    """Return what would travel: name, kind, size, who needs it."""
+    rows = [
+        (item.name, item.kind, size_text(item.size), item.needed_by or "the cell")
+        for item in sorted(contents.names, key=lambda item: -item.size)
+    ]
+    where = f"{describe(spec.slots)} ({spec.engine})"
+    rows.append((f"total to {where}", "", size_text(contents.size), ""))
+    return Table(("name", "kind", "size", "needed by"), tuple(rows))
+
+
+def _run(
+    shell: Shell,
+    settings: Settings,
+    options: TrainOptions,
+    prepared: tuple[JobSpec, CellContents],
+    epochs: int | None,
+) -> JobHandle | None:
+    spec, contents = prepared
+    _tell_before(contents, settings)
+    started = submitted(settings, spec, contents)
+    watch = watched(shell, started.job, epochs)
+    if options.background:
+        return _bound(shell, options, _in_background(watch, started))
+    _bound(shell, options, JobHandle(started.job, contents))
+    _in_cell(shell, watch, started)
+    return None
+
+
+def _bound(shell: Shell, options: TrainOptions, handle: JobHandle) -> JobHandle:
+    if options.out:
+        shell.bind(options.out, handle)
+    return handle
+
+
+def watched(shell: Shell, job: Job, epochs: int | None = None) -> Watch:
+    """Return what shows `job` in the notebook or the terminal."""
+    buttons = Buttons(job)
+    show = show_for(has_kernel=shell.has_kernel, on_ask=buttons)
+    buttons.show = show
+    return Watch(job, RunView(job.spec, describe(job.spec.slots), epochs=epochs), show)
+
+
+def _in_cell(shell: Shell, watch: Watch, started: Submitted) -> None:
+    status = watch.in_cell()
+    job = started.job
+    # Whatever the end was: the last complete values come back first.
+    names = bring_back(job, started.contents, shell.namespace)
+    raise_failure(job, status, shell.namespace)
+    if status.state is State.STOPPED:
+        note = stopped_note(job, status, names)
+        if watch.interrupts:
+            raise Interrupted(note)
+        watch.show.write(note + "\n")
+
+
+def _in_background(watch: Watch, started: Submitted) -> JobHandle:
+    watch.show.open(watch.run)
+    thread = threading.Thread(target=watch.in_background, name="watch", daemon=True)
+    thread.start()
+    return JobHandle(started.job, started.contents, thread)
+
+
+def _tell_before(contents: CellContents, settings: Settings) -> None:
+    """Say what is worth knowing before the launch: large values, and what capture noticed."""
+    large = [item for item in contents.names if item.size > settings.large_value]
+    lines = [
+        f"{item.name} ({item.kind}) ships {size_text(item.size)}; --exclude {item.name} leaves it here"
+        for item in large
+    ]
+    for line in [*lines, *contents.notices]:
+        print(f"nbaas: {line}", file=sys.stderr)  # noqa: T201 - into the cell
+
+
+def options_from(found: Any, defaults: TrainOptions) -> TrainOptions:
+    """Return the options of a parsed line; what it leaves open is taken from `defaults`."""
+    if found.out:
+        _checked_variable(found.out)
+    given = TrainOptions(
+        gpus=found.gpus,
+        ranks=found.ranks,
+        name=checked_name(found.name) if found.name else "",
+        engine=found.engine or defaults.engine,
+        seed=defaults.seed if found.seed is None else found.seed,
+        batch=found.batch,
+        background=found.background,
+        out=found.out,
+        exclude=_names(found.exclude),
+    )
+    if given.gpus is None and given.ranks is None:
+        given = replace(given, gpus=defaults.gpus, ranks=defaults.ranks)
+    return given
+
+
+def _names(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for word in words for name in word.split(",") if name)
+
+
+def _checked_variable(name: str) -> None:
+    if not name.isidentifier():
+        raise UsageError(f"--out {name!r} is not a name for a variable")

@@ -1,0 +1,82 @@
+"""The magics as functions: `nbaas.train(fn, ranks=2)`, `nbaas.deploy(model, name="digits")`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nbaas.config import load_settings
+from nbaas.deploy import client
+from nbaas.deploy.registry import Options
+from nbaas.errors import UsageError
+from nbaas.magics.deploy import Deployed, deployed
+from nbaas.magics.failures import shown_as_one_line
+from nbaas.magics.handle import JobHandle
+from nbaas.magics.jobs import attach as attach_to
+from nbaas.magics.shell import Shell
+from nbaas.magics.submit import TrainOptions
+from nbaas.magics.train import train_function
+
+
+def train(  # noqa: PLR0913 - one keyword a flag of %train
+    function: Callable[..., Any],
+    *args: Any,
+    ranks: int | None = None,
+    gpus: int | None = None,
+    name: str = "",
+    engine: str = "",
+    seed: int | None = None,
+    batch: str = "global",
+    background: bool = False,
+    exclude: Sequence[str] = (),
+    **kwargs: Any,
+) -> Any:
+    """Call `function(*args, **kwargs)` on ranks and return what it returned.
+
+    The flags are those of `%%train`; with `background` a handle comes back at once.
+    """
+    with shown_as_one_line():
+        options = TrainOptions(
+            gpus, ranks, name, engine, seed, batch, background, exclude=tuple(exclude)
+        )
+        return train_function(current_shell(), options, function, *args, **kwargs)
+
+
+def attach(name: str) -> JobHandle:
+    """Open the panel of a job again and return its handle."""
+    with shown_as_one_line():
+        return attach_to(current_shell(), name)
+
+
+def deploy(
+    model: Any,
+    *,
+    name: str,
+    example: Any = None,
+    replicas: int = 1,
+    max_batch: int = 0,
+    max_wait: float = 0.0,
+) -> Deployed:
+    """Publish a module as a version of the endpoint `name`; `max_wait` in seconds."""
+    with shown_as_one_line():
+        options = Options(replicas=replicas, max_batch=max_batch, max_wait=max_wait)
+        settings = load_settings()
+        return deployed(client.deploy(settings, model, name=name, example=example, options=options))
+
+
+def predict(name: str, inputs: Any) -> Any:
+    """Return an endpoint's answer, asked over HTTP."""
+    with shown_as_one_line():
+        return client.predict(load_settings(), name, inputs)
+
+
+def current_shell() -> Shell:
+    """Return the shell this code runs in."""
+    from IPython.core.getipython import get_ipython
+
+    ip = get_ipython()
+    if ip is None:
+        raise UsageError(
+            "nbaas.train needs a notebook or IPython", hint="nbaas run starts a bundle"
+        )
+    return Shell(ip)

@@ -1,0 +1,153 @@
+"""A job followed from the notebook: by the cell that started it, or by a thread in the background.
+
+Rules: files are read in a thread of their own, so an interrupt never hits half a read; the cell's
+thread prints, the background never does.  No signal handler is touched: an interrupt is caught where
+the cell waits, and the ranks, in a session of their own, do not hear it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nbaas.errors import NbaasError
+from nbaas.jobs.blame import log_tail, read_failures
+from nbaas.jobs.follow import Update, follow
+from nbaas.jobs.job import Job, JobStatus
+from nbaas.magics.show import Show
+from nbaas.widgets.run import RunView, fact_lines
+
+LOG_SHOWN = 400  # lines of a rank's log that a panel shows
+
+
+class Feed:
+    """The updates of a job, read by a thread; iterating waits, and may be interrupted and resumed."""
+
+    def __init__(self, job: Job) -> None:
+        self._updates: queue.SimpleQueue[Update | BaseException | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(job,), name="follow", daemon=True).start()
+
+    # Not a generator: that would be over after an interrupt.
+    def __iter__(self) -> Iterator[Update]:
+        return self
+
+    def __next__(self) -> Update:
+        update = self._updates.get()
+        if update is None:
+            raise StopIteration
+        if isinstance(update, BaseException):
+            raise update
+        return update
+
+    def _read(self, job: Job) -> None:
+        try:
+            for update in follow(job):
+                self._updates.put(update)
+        except Exception as lost:  # noqa: BLE001 - raised again in the thread that waits
+            self._updates.put(lost)
+        self._updates.put(None)
+
+
+class Buttons:
+    """Does what a panel's buttons ask; called from the thread that hears the front end."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.show: Show | None = None
+
+    def __call__(self, message: Mapping[str, Any]) -> None:
+        match message.get("kind"):
+            case "stop":
+                self._apart(self.job.stop)
+            case "kill":
+                self._apart(self.job.kill)
+            case "log":
+                self._log(message.get("rank"))
+
+    def _log(self, rank: Any) -> None:
+        if self.show is not None and rank in range(self.job.spec.world_size):
+            text = log_tail(self.job.paths, rank, LOG_SHOWN)
+            self.show.tell({"kind": "log", "rank": rank, "text": text or "nothing printed"})
+
+    def _apart(self, verb: Any) -> None:
+        # A supervisor that does not answer may take seconds: not on the thread that hears.
+        def ask() -> None:
+            with contextlib.suppress(NbaasError):
+                verb()
+
+        threading.Thread(target=ask, name="ask", daemon=True).start()
+
+
+class Watch:
+    """Shows a job while it runs; `interrupts` counts how often the user pressed stop meanwhile."""
+
+    def __init__(self, job: Job, run: RunView, show: Show) -> None:
+        self.job = job
+        self.run = run
+        self.show = show
+        self.interrupts = 0
+
+    def in_cell(self) -> JobStatus:
+        """Return the final status; prints and figures of rank 0 appear in the cell as they come.
+
+        An interrupt asks the ranks to finish their step, a second one kills them.
+        """
+        self.show.open(self.run)
+        updates = Feed(self.job)
+        while True:
+            try:
+                for update in updates:
+                    self._take(update)
+                    self._print(update)
+                    self.show.update(self.run)
+                break
+            except KeyboardInterrupt:
+                self._interrupted()
+        return self.finish()
+
+    def in_background(self) -> None:
+        """Keep the panel up to date until the job is over; to be called in a thread."""
+        for update in Feed(self.job):
+            self._take(update)
+            self.show.update(self.run)
+        self.finish()
+
+    def finish(self) -> JobStatus:
+        """Leave what stays in the notebook; returns the final status."""
+        self.run.facts = fact_lines(read_facts(self.job))
+        self.show.close(self.run)
+        return self.job.status()
+
+    def _take(self, update: Update) -> None:
+        self.run.take_update(update)
+
+    def _print(self, update: Update) -> None:
+        text = update.log
+        if text and (failure := read_failures(self.job.paths, [0]).get(0)):
+            # The rank has written its stack to its log as well; the cell shows it once, at the end.
+            before, found, after = text.partition(failure.traceback)
+            text = before + after.lstrip("\n") if found else text
+        if text:
+            self.show.write(text)
+        for rich in update.displays:
+            self.show.display(rich["data"], rich["metadata"])
+
+    def _interrupted(self) -> None:
+        self.interrupts += 1
+        if self.interrupts == 1:
+            self.job.stop()
+        else:
+            self.job.kill()
+
+
+def read_facts(job: Job) -> dict[str, Any]:
+    """Return what rank 0 wrote about its run; {} before the end."""
+    try:
+        facts: dict[str, Any] = json.loads(job.paths.facts.read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts
