@@ -1,1 +1,6 @@
-"""What a cell needs, as values and source; and results merged back into the namespace."""
+"""From the live notebook to a bundle's contents, and from a result back into the notebook."""
+
+from nbaas.capture.merge import merge_result
+from nbaas.capture.values import capture_cell
+
+__all__ = ["capture_cell", "merge_result"]

@@ -1,0 +1,253 @@
+"""Build a bundle in the kernel; open, verify and load it in a rank.
+
+Rules: files are synced and the manifest is written last, so a bundle with a manifest is whole.
+Opening verifies and executes nothing; `load` unpickles what the same user's kernel wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nbaas._version import __version__
+from nbaas.bundle import manifest as manifests
+from nbaas.bundle.blobs import file_digest, store_blob
+from nbaas.bundle.contents import FORMAT, Cell, CellContents, ValueStream
+from nbaas.bundle.manifest import FileEntry, Manifest, Places
+from nbaas.bundle.memory import ALIGNMENT, LoadedRegions, Region, StoredRegion
+from nbaas.bundle.pickling import ValueUnpickler
+from nbaas.errors import BundleError
+
+BLOB_SIZE = 64 << 10  # bytes; smaller regions lie in one file of the bundle
+
+
+# ---- build -------------------------------------------------------------------------------------
+
+
+def build_bundle(directory: Path, contents: CellContents, blobs: Path) -> Manifest:
+    """Return the manifest of the bundle written into `directory`, which is made."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    places = write_values(directory, contents.values, blobs)
+    files = {
+        manifests.CELL: contents.cell.source.encode(),
+        manifests.TEXTS: json.dumps([asdict(text) for text in contents.texts]).encode(),
+        manifests.DEFINITIONS: contents.definitions.encode(),
+    }
+    for name, data in files.items():
+        manifests.write_file(directory / name, data)
+    manifest = Manifest(
+        format=FORMAT,
+        python=_python_version(),
+        torch=_torch_version(),
+        nbaas=__version__,
+        cell_number=contents.cell.number,
+        cell_file=contents.cell.file_name,
+        names=contents.names,
+        files=_entries(directory),
+        blobs=_blob_facts(places, blobs),
+        blob_directory=str(blobs),
+        sys_path=contents.sys_path,
+        notices=contents.notices,
+        missing=contents.missing,
+        left_out=contents.left_out,
+    )
+    _sync_directory(directory)
+    manifests.write_manifest(directory / manifests.MANIFEST, manifest)
+    _sync_directory(directory)
+    return manifest
+
+
+def write_values(directory: Path, values: ValueStream, blobs: Path | None) -> Places:
+    """Write pickles and memory of `values`; large regions as blobs where there is a place for them."""
+    manifests.write_file(directory / manifests.VALUES, values.pickles)
+    regions: list[StoredRegion] = []
+    end = 0
+    with (directory / manifests.MEMORY).open("wb") as file:
+        for region in values.regions:
+            if blobs is not None and region.nbytes >= BLOB_SIZE:
+                regions.append(_as_blob(region, blobs))
+                continue
+            file.write(bytes(-end % ALIGNMENT))
+            start = end + -end % ALIGNMENT
+            file.write(region.memory)
+            end = start + region.nbytes
+            regions.append(StoredRegion(manifests.MEMORY, start, region.nbytes, region.device))
+        file.flush()
+        os.fsync(file.fileno())
+    places = Places(values.items, values.memo_sizes, tuple(regions), values.spans, values.buffers)
+    manifests.write_file(directory / manifests.PLACES, manifests.places_to_json(places))
+    return places
+
+
+def _as_blob(region: Region, blobs: Path) -> StoredRegion:
+    # Copies of device memory have an address of their own that says nothing the next time.
+    address = region.address if region.device == "cpu" else 0
+    return StoredRegion(store_blob(blobs, region.memory, address), 0, region.nbytes, region.device)
+
+
+def _entries(directory: Path) -> dict[str, FileEntry]:
+    names = (manifests.VALUES, manifests.MEMORY, manifests.PLACES, manifests.CELL, manifests.TEXTS,
+             manifests.DEFINITIONS)  # fmt: skip
+    return {
+        name: FileEntry((directory / name).stat().st_size, file_digest(directory / name))
+        for name in names
+    }
+
+
+def _blob_facts(places: Places, blobs: Path) -> dict[str, tuple[int, int]]:
+    facts = {}
+    for region in places.regions:
+        if region.file != manifests.MEMORY:
+            stat = (blobs / region.file).stat()
+            facts[region.file] = (stat.st_size, stat.st_mtime_ns)
+    return facts
+
+
+def _python_version() -> str:
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+def _torch_version() -> str:
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# ---- open and load -----------------------------------------------------------------------------
+
+
+def open_bundle(directory: Path, blobs: Path | None = None) -> Bundle:
+    """Return the bundle in `directory` after checking every file; executes nothing of it.
+
+    Raises: BundleError: incomplete, damaged, or made for another Python.
+    """
+    manifest = manifests.read_manifest(directory)
+    if manifest.python != _python_version():
+        raise BundleError(
+            f"the bundle was made by Python {manifest.python}, this is {_python_version()}",
+            hint=f"run the ranks with Python {manifest.python}",
+        )
+    check_files(directory, manifest.files)
+    blobs = blobs or Path(manifest.blob_directory)
+    for digest, (size, touched) in manifest.blobs.items():
+        _check_blob(blobs / digest, digest, size, touched)
+    cell = Cell(manifest.cell_number, (directory / manifests.CELL).read_text(), manifest.cell_file)
+    texts = tuple(Cell(**text) for text in json.loads((directory / manifests.TEXTS).read_bytes()))
+    return Bundle(directory, blobs, manifest, cell, texts)
+
+
+def check_files(directory: Path, files: dict[str, FileEntry]) -> None:
+    for name, entry in files.items():
+        path = directory / name
+        if Path(name).name != name or not path.is_file():
+            raise BundleError(f"{path} is missing", hint="run the cell again")
+        if path.stat().st_size != entry.size or file_digest(path) != entry.sha256:
+            raise BundleError(f"{path} is not what was written", hint="run the cell again")
+
+
+def _check_blob(path: Path, digest: str, size: int, touched: int) -> None:
+    try:
+        facts = path.stat()
+    except FileNotFoundError as lost:
+        raise BundleError(f"the blob {digest[:12]} is gone", hint="run the cell again") from lost
+    # Nobody wrote to it since the kernel compared it: hashing a GB on each rank would buy nothing.
+    untouched = facts.st_mtime_ns == touched
+    if facts.st_size != size or (not untouched and file_digest(path) != digest):
+        raise BundleError(f"the blob {digest[:12]} is damaged", hint="run the cell again")
+
+
+@dataclass(slots=True)
+class Bundle:
+    """A verified bundle; `load` and `execute` are for ranks, `loaded` is what `load` made."""
+
+    directory: Path
+    blobs: Path
+    manifest: Manifest
+    cell: Cell
+    texts: tuple[Cell, ...]
+    loaded: Loaded | None = field(default=None, repr=False)
+
+    def load(self) -> dict[str, Any]:
+        """Return the namespace of the cell, which is that of this process's new `__main__`.
+
+        Random generators and torch's settings become those of the kernel.
+        """
+        from nbaas.bundle.cells import install_main
+
+        module = install_main(self)
+        self.loaded = self.restore(vars(module), on_device=True)
+        return vars(module)
+
+    def execute(self, namespace: dict[str, Any]) -> None:
+        """Run the cell; the user's exceptions come through, and show the cell's own lines."""
+        from nbaas.bundle.cells import run_cell
+
+        run_cell(self.cell, namespace)
+
+    def restore(self, namespace: dict[str, Any], *, on_device: bool = False) -> Loaded:
+        """Restore all values into `namespace` and return what is needed to see their changes."""
+        places = manifests.places_from_json((self.directory / manifests.PLACES).read_bytes())
+        device = _device(places) if on_device else "cpu"
+        return load_values(self.directory, self._path_of, places, namespace, device)
+
+    def _path_of(self, name: str) -> Path:
+        return self.directory / name if name == manifests.MEMORY else self.blobs / name
+
+
+@dataclass(slots=True)
+class Loaded:
+    """Values in a process: by memo number, and as they were, to tell what the cell changed."""
+
+    namespace: dict[str, Any]
+    regions: LoadedRegions
+    memo: dict[int, Any]
+    noted: dict[int, tuple[Any, Any, Any]]
+    initial: dict[str, Any]  # name -> value right after loading
+    roots: dict[str, Any]  # the captured ones
+
+
+def load_values(
+    directory: Path, path_of: Any, places: Places, namespace: dict[str, Any], device: str
+) -> Loaded:
+    from nbaas.bundle.ambient import AMBIENT, set_ambient
+    from nbaas.bundle.changes import note_all
+
+    regions = LoadedRegions(places.regions, places.spans, path_of, device)
+    pickles = (directory / manifests.VALUES).read_bytes()
+    unpickler = ValueUnpickler(pickles, namespace, regions, places.buffers)
+    roots = {}
+    for item in places.items:
+        value = unpickler.load()
+        if item == AMBIENT:
+            set_ambient(value)
+        else:
+            namespace[item] = roots[item] = value
+    memo = unpickler.memo.copy()
+    if len(memo) != places.memo_sizes[-1]:
+        raise BundleError(
+            f"values of {directory} are out of step: {len(memo)} of {places.memo_sizes[-1]}"
+        )
+    return Loaded(namespace, regions, memo, note_all(memo), dict(namespace), roots)
+
+
+def _device(places: Places) -> str:
+    """Return where values go that were on a GPU of the kernel."""
+    if all(region.device == "cpu" for region in places.regions):
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,303 @@
+"""From the live notebook to the contents of a bundle: names, values, texts, and what cannot travel.
+
+Rule: the notebook is read and never changed; only names that the cell needs are looked at.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import os
+import sys
+import types
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from nbaas.bundle.ambient import AMBIENT, ambient
+from nbaas.bundle.changes import kind_of
+from nbaas.bundle.contents import CapturedName, Cell, CellContents, HistoryCell, ValueStream
+from nbaas.bundle.memory import SpanTable
+from nbaas.bundle.paths import Obstacle, find_obstacle
+from nbaas.bundle.pickling import (
+    ValuePickler,
+    global_names,
+    is_notebook_definition,
+    register_reducers,
+)
+from nbaas.capture.names import CellNames, cell_names
+from nbaas.capture.source import CellTexts, travelling_texts
+from nbaas.errors import CaptureError
+
+# The shell's own; a rank has its stand-ins.
+SHELL_NAMES = frozenset(["get_ipython", "exit", "quit", "display", "open"])
+SMALL = 64 << 10  # bytes; a leftover that is only perhaps needed travels up to this
+
+
+def capture_cell(
+    source: str,
+    namespace: dict[str, Any],
+    *,
+    execution_count: int,
+    file_name: str = "",
+    history: Sequence[HistoryCell] = (),
+    exclude: Collection[str] = (),
+) -> CellContents:
+    """Return all that the cell needs of `namespace`, still in the kernel's memory.
+
+    `source` is Python (IPython syntax transformed by the caller) on the lines it has in the cell.
+    Raises: CaptureError: a value cannot travel, named by its path.  SyntaxError: the user's own.
+    """
+    register_reducers()
+    cell = Cell(execution_count, source, file_name or f"<ipython-input-{execution_count}>")
+    names = cell_names(source, lambda name: value_reads(namespace, name))
+    refuse_input(names, namespace)
+    snapshot = _Snapshot(namespace, names, set(exclude))
+    snapshot.take()
+    return snapshot.contents(cell, CellTexts(history))
+
+
+def value_reads(namespace: dict[str, Any], name: str) -> tuple[str, ...]:
+    """Return the names that using the notebook's value `name` may read: its code's globals."""
+    if name not in namespace or name in SHELL_NAMES:
+        return ()
+    reads: dict[str, None] = {}
+    for function in functions_of(namespace[name]):
+        if function.__globals__ is namespace:
+            reads.update(dict.fromkeys(global_names(function.__code__)))
+    reads.pop(name, None)
+    return tuple(reads)
+
+
+def functions_of(value: Any) -> Iterator[types.FunctionType]:
+    """Yield the notebook's functions behind `value`: itself, its class's, what it wraps."""
+    if isinstance(value, types.FunctionType):
+        yield value
+        if isinstance(inner := getattr(value, "__wrapped__", None), types.FunctionType):
+            yield inner
+        for cell in value.__closure__ or ():
+            contents = _contents(cell)
+            if isinstance(contents, types.FunctionType) and contents is not value:
+                yield contents
+    elif isinstance(value, types.MethodType):
+        yield from functions_of(value.__func__)
+    elif isinstance(value, type):
+        for cls in value.__mro__:
+            if is_notebook_definition(cls):
+                yield from _methods(cls)
+    elif is_notebook_definition(type(value)):
+        yield from functions_of(type(value))
+    elif callable(value) and hasattr(value, "func"):  # partial, partialmethod, cached_property
+        yield from functions_of(value.func)
+
+
+def _contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _methods(cls: type) -> Iterator[types.FunctionType]:
+    for item in vars(cls).values():
+        parts = (item.fget, item.fset, item.fdel) if isinstance(item, property) else (item,)
+        for part in parts:
+            bare = getattr(part, "__func__", part)
+            if isinstance(bare, types.FunctionType):
+                yield bare
+
+
+def refuse_input(names: CellNames, namespace: dict[str, Any]) -> None:
+    """Raise CaptureError when the cell itself calls `input`, which nobody could answer."""
+    if "input" in names.needed and "input" not in namespace:
+        raise CaptureError(
+            "the cell calls input(), and nobody can answer a rank",
+            hint="ask in a cell above and use the variable here",
+        )
+
+
+class _Snapshot:
+    """Pickles name after name into one stream; what functions need beside joins the queue."""
+
+    def __init__(self, namespace: dict[str, Any], names: CellNames, exclude: set[str]) -> None:
+        self._namespace = namespace
+        self._names = names
+        self._exclude = exclude
+        self._spans = SpanTable()
+        self._pickler = ValuePickler(namespace, self._spans)
+        self._items: list[str] = []
+        self._memo_sizes: list[int] = []
+        self._captured: list[CapturedName] = []
+        self._obstacles: list[Obstacle] = []
+        self._left_out: dict[str, None] = {}
+        self._missing: dict[str, None] = {}
+
+    def take(self) -> None:
+        """Pickle everything; definitions first, since values may need them while they are made.
+
+        Raises: CaptureError: it names every part that cannot travel.
+        """
+        self._dump(AMBIENT, ambient())
+        needed = list(self._names.needed)
+        for names in (self._definitions(needed), needed):
+            for name in names:
+                self._take_name(name, "")
+        for name in self._names.perhaps:
+            self._take_perhaps(name)
+        self._take_needed_beside()
+        if self._obstacles:
+            raise CaptureError(
+                "; ".join(
+                    f"{o.path} cannot travel to the ranks: {o.reason}" for o in self._obstacles
+                ),
+                hint=_way_out(self._obstacles),
+            )
+
+    def _definitions(self, names: Iterable[str]) -> list[str]:
+        values = ((name, self._namespace.get(name)) for name in names)
+        return [
+            n for n, v in values if isinstance(v, types.ModuleType) or is_notebook_definition(v)
+        ]
+
+    def _take_needed_beside(self) -> None:
+        """Take the globals of the functions met, which may bring new functions with them."""
+        done: set[str] = set()
+        while waiting := [name for name in self._pickler.needed if name not in done]:
+            for name in waiting:
+                done.add(name)
+                if name in self._names.bound and name not in self._names.needed:
+                    self._take_perhaps(name)  # the cell binds it before it is used
+                else:
+                    self._take_name(name, self._pickler.needed[name])
+
+    def _take_name(self, name: str, needed_by: str) -> None:
+        if name in self._items or name in SHELL_NAMES or _is_dunder(name):
+            return
+        if name in self._exclude:
+            self._left_out.setdefault(name)
+        elif name in self._namespace:
+            self._take_value(name, self._namespace[name], needed_by)
+        elif not hasattr(builtins, name):
+            self._missing.setdefault(name)
+
+    def _take_value(self, name: str, value: Any, needed_by: str) -> None:
+        try:
+            size = self._dump(name, value)
+        except Exception:  # noqa: BLE001 - whatever a user's __reduce__ raises: it is named by path
+            self._note_obstacle(name, value, needed_by)
+            return
+        self._captured.append(CapturedName(name, type(value).__name__, size, needed_by))
+
+    def _note_obstacle(self, name: str, value: Any, needed_by: str) -> None:
+        obstacle = find_obstacle(name, value, self._attempt)
+        # The stream holds half a pickle now; from here on only obstacles are collected.
+        self._items.append(name)
+        self._restart()
+        if obstacle is not None:
+            by = f"{obstacle.reason}, needed by {needed_by}" if needed_by else obstacle.reason
+            self._obstacles.append(Obstacle(obstacle.path, by, obstacle.hint))
+
+    def _restart(self) -> None:
+        needed = self._pickler.needed
+        self._spans = SpanTable()
+        self._pickler = ValuePickler(self._namespace, self._spans)
+        self._pickler.needed.update(needed)
+
+    def _take_perhaps(self, name: str) -> None:
+        """Take a leftover of an earlier run when it is small and can travel."""
+        if name in self._items or name not in self._namespace or name in self._exclude:
+            return
+        value = self._namespace[name]
+        spans = SpanTable()
+        probe = ValuePickler(self._namespace, spans)
+        try:
+            probe.dump(value)
+        except Exception:  # noqa: BLE001 - a leftover that the cell is about to bind again
+            self._left_out.setdefault(name)
+            return
+        if probe.stream.tell() + spans.size_from(0) > SMALL:
+            self._left_out.setdefault(name)
+        else:
+            self._take_value(name, value, "")
+
+    def _attempt(self, value: Any) -> Exception | None:
+        try:
+            ValuePickler(self._namespace, SpanTable()).dump(value)
+        except Exception as error:  # noqa: BLE001 - see _take_value
+            return error
+        return None
+
+    def _dump(self, item: str, value: Any) -> int:
+        """Pickle `value` behind what is there; return the bytes that it adds, memory included."""
+        start, first = self._pickler.stream.tell(), len(self._spans)
+        self._pickler.dump(value)
+        self._items.append(item)
+        self._memo_sizes.append(0)
+        return int(self._pickler.stream.tell() - start + self._spans.size_from(first))
+
+    def contents(self, cell: Cell, texts: CellTexts) -> CellContents:
+        memo = {number: value for number, value in self._pickler.memo.copy().values()}
+        regions, placed = self._spans.regions()
+        self._memo_sizes[-1] = len(memo)
+        cells, definitions = travelling_texts(texts, self._pickler.codes, self._pickler.classes)
+        values = ValueStream(
+            self._pickler.stream.getvalue(),
+            tuple(self._items),
+            tuple(self._memo_sizes),
+            regions,
+            placed,
+            tuple(self._pickler.buffers),
+        )
+        roots = {item: self._namespace[item] for item in self._items if item != AMBIENT}
+        return CellContents(
+            cell,
+            tuple(self._captured),
+            values,
+            cells,
+            definitions,
+            tuple(entry for entry in sys.path if entry),
+            tuple(self._notices(roots)),
+            tuple(self._missing),
+            tuple(self._left_out),
+            roots,
+            {number: value for number, value in memo.items() if kind_of(value) is not None},
+            [self._spans.alive, [region.memory for region in regions]],
+        )
+
+    def _notices(self, roots: dict[str, Any]) -> Iterator[str]:
+        if self._pickler.devices:
+            places = ", ".join(self._pickler.devices)
+            yield f"tensors on {places} travel through main memory"
+        for name, value in roots.items():
+            if isinstance(value, types.ModuleType) and edited_since_import(value):
+                yield f"{value.__name__} was edited after {name} was imported here; ranks use the edited one"
+
+
+def _way_out(obstacles: list[Obstacle]) -> str:
+    hints = list(dict.fromkeys(o.hint for o in obstacles))
+    roots = dict.fromkeys(_root(o.path) for o in obstacles)
+    return f"{'; '.join(hints)}; or leave it out with --exclude {','.join(roots)}"
+
+
+def _root(path: str) -> str:
+    return path.partition(".")[0].partition("[")[0].partition("(")[0]
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def edited_since_import(module: types.ModuleType) -> bool:
+    """Tell whether a module's file is newer than what was compiled of it; False where unknown."""
+    path, cached = getattr(module, "__file__", None), getattr(module, "__cached__", None)
+    if not path or not cached or "site-packages" in path or not os.path.exists(cached):  # noqa: PTH110
+        return False
+    try:
+        header = Path(cached).read_bytes()[:16]
+        written = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return False
+    if header[:4] != importlib.util.MAGIC_NUMBER or header[4:8] != bytes(4):
+        return False
+    compiled = int.from_bytes(header[8:12], "little"), int.from_bytes(header[12:16], "little")
+    return compiled != (int(written.st_mtime) & 0xFFFFFFFF, written.st_size & 0xFFFFFFFF)
