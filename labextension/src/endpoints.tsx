@@ -2,7 +2,7 @@ import * as React from 'react';
 
 import { Actions } from './actions';
 import { IEndpoint } from './api';
-import { formatNumber } from './format';
+import { formatNumber, formatRate } from './format';
 import { Chip, Empty, Row, SmallButton } from './parts';
 
 export function Endpoints(props: {
@@ -38,12 +38,12 @@ export function trafficOf(endpoint: IEndpoint): string {
     `${endpoint.replicas} ${endpoint.replicas === 1 ? 'replica' : 'replicas'}`
   ];
   if (endpoint.requests_per_second !== null) {
-    parts.push(`${formatNumber(endpoint.requests_per_second)} req/s`);
+    parts.push(`${formatRate(endpoint.requests_per_second)} req/s`);
   } else if (endpoint.requests !== null) {
     parts.push(`${formatNumber(endpoint.requests)} requests`);
   }
   if (endpoint.p95_ms !== null) {
-    parts.push(`p95 ${formatNumber(endpoint.p95_ms)} ms`);
+    parts.push(`p95 ${formatRate(endpoint.p95_ms)} ms`);
   }
   return parts.join(' · ');
 }

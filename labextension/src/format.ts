@@ -15,6 +15,13 @@ export function formatNumber(value: number | null | undefined): string {
   return size >= 100 ? value.toFixed(1) : value.toPrecision(4);
 }
 
+/** Three digits are enough for what changes every second: '44.6', '0.52', '1,204'. */
+export function formatRate(value: number): string {
+  return value >= 100
+    ? Math.round(value).toLocaleString('en-US')
+    : String(Number(value.toPrecision(3)));
+}
+
 /** '8 s', '3 min 05 s', '2 h 07 min'. */
 export function formatSeconds(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));

@@ -3,9 +3,9 @@ import * as React from 'react';
 
 import { IJob } from './api';
 import { Actions } from './actions';
-import { formatAgo, formatNumber, formatSeconds } from './format';
+import { formatAgo, formatNumber, formatRate, formatSeconds } from './format';
 import { Spark } from './spark';
-import { Chip, Empty, Row, SmallButton } from './parts';
+import { Chip, Empty, Progress, Row, SmallButton } from './parts';
 
 /** Share of the job that is done, in [0, 1], where the loop's length is known. */
 export function progressOf(job: IJob): number | null {
@@ -25,7 +25,7 @@ export function whereOf(job: IJob): string {
     parts.push(`step ${job.step.toLocaleString('en-US')}`);
   }
   if (job.steps_per_second) {
-    parts.push(`${formatNumber(job.steps_per_second)} steps/s`);
+    parts.push(`${formatRate(job.steps_per_second)} steps/s`);
   }
   return parts.join(' · ');
 }
@@ -55,6 +55,7 @@ export function RunningJobs(props: {
 function RunningJob(props: { job: IJob; actions: Actions }): JSX.Element {
   const { job, actions } = props;
   const { trans } = actions;
+  const [open, setOpen] = React.useState(false);
   const stopping = job.state === 'STOPPING' || job.state === 'CANCELLING';
   const share = progressOf(job);
   return (
@@ -72,11 +73,7 @@ function RunningJob(props: { job: IJob; actions: Actions }): JSX.Element {
           <Chip key={flag} state={flag} />
         ))}
       </Row>
-      <progress
-        className="nbaas-Progress"
-        aria-label={trans.__('Progress of %1', job.name)}
-        {...(share === null ? {} : { value: share, max: 1 })}
-      />
+      <Progress share={share} label={trans.__('Progress of %1', job.name)} />
       <Row>
         <span className="nbaas-Quiet nbaas-Grow">
           {whereOf(job) || job.placed}
@@ -95,8 +92,13 @@ function RunningJob(props: { job: IJob; actions: Actions }): JSX.Element {
         </Row>
       )}
       <Row>
-        <span className="nbaas-Quiet nbaas-Grow">
-          {job.engine} · {job.placed}
+        <span className="nbaas-Grow">
+          <RankCount
+            job={job}
+            actions={actions}
+            open={open}
+            onClick={() => setOpen(!open)}
+          />
         </span>
         <SmallButton
           label={trans.__('Log')}
@@ -122,35 +124,54 @@ function RunningJob(props: { job: IJob; actions: Actions }): JSX.Element {
           onClick={() => (stopping ? actions.kill(job) : actions.stop(job))}
         />
       </Row>
-      {job.ranks.length > 1 && <Ranks job={job} actions={actions} />}
+      {open && <RankList job={job} />}
     </li>
   );
 }
 
-function Ranks(props: { job: IJob; actions: Actions }): JSX.Element {
-  const { job, actions } = props;
+/** '2 of 2 ranks' as a button that shows them one by one. */
+function RankCount(props: {
+  job: IJob;
+  actions: Actions;
+  open: boolean;
+  onClick: () => void;
+}): JSX.Element {
+  const { job, actions, open } = props;
   const up = job.ranks.filter(rank => rank.state === 'running').length;
   return (
-    <details className="nbaas-Ranks">
-      <summary>
-        {actions.trans.__('%1 of %2 ranks up', up, job.ranks.length)}
-      </summary>
-      <ul className="nbaas-List">
-        {job.ranks.map(rank => (
-          <li key={rank.rank} className="nbaas-Rank">
-            <span>{rank.rank}</span>
-            <span className="nbaas-Grow">
-              {rank.host}
-              {rank.gpu === null ? '' : ` · GPU ${rank.gpu}`}
-            </span>
-            <span className="nbaas-Quiet">
-              {rank.state}
-              {rank.step === null ? '' : ` · ${rank.step}`}
-            </span>
-          </li>
-        ))}
-      </ul>
-    </details>
+    <button
+      className="nbaas-Fold nbaas-Quiet"
+      aria-expanded={open}
+      title={`${job.placed} · ${job.engine}`}
+      onClick={props.onClick}
+    >
+      {open ? '▾' : '▸'}{' '}
+      {actions.trans.__('%1 of %2 ranks up', up, job.ranks.length)}
+    </button>
+  );
+}
+
+function RankList(props: { job: IJob }): JSX.Element {
+  const { job } = props;
+  return (
+    <ul className="nbaas-List">
+      <li className="nbaas-Quiet">
+        {job.placed} · {job.engine}
+      </li>
+      {job.ranks.map(rank => (
+        <li key={rank.rank} className="nbaas-Rank">
+          <span>{rank.rank}</span>
+          <span className="nbaas-Grow">
+            {rank.host}
+            {rank.gpu === null ? '' : ` · GPU ${rank.gpu}`}
+          </span>
+          <span className="nbaas-Quiet">
+            {rank.state}
+            {rank.step === null ? '' : ` · ${rank.step}`}
+          </span>
+        </li>
+      ))}
+    </ul>
   );
 }
 

@@ -43,6 +43,32 @@ export function Empty(props: { text: string; code: string }): JSX.Element {
   );
 }
 
+/** A bar that fills; null where nobody knows how far it is. */
+export function Progress(props: {
+  share: number | null;
+  label: string;
+}): JSX.Element {
+  const { share } = props;
+  const known =
+    share === null ? {} : { 'aria-valuenow': Math.round(share * 100) };
+  return (
+    <div
+      className="nbaas-Progress"
+      data-unknown={share === null}
+      role="progressbar"
+      aria-label={props.label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      {...known}
+    >
+      <div
+        className="nbaas-ProgressFill"
+        style={share === null ? {} : { width: `${(share * 100).toFixed(1)}%` }}
+      />
+    </div>
+  );
+}
+
 export function Meter(props: {
   value: number;
   label: string;

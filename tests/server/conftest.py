@@ -1,149 +1,14 @@
-"""A real Jupyter server in a process of its own, and jobs of light ranks for it to show."""
-
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import nbaas
-from nbaas.config import Settings
-from nbaas.jobs.job import Job
-from nbaas.jobs.submit import new_spec, submit
-from nbaas.launchers.processes import kill_tagged
-from nbaas.placement import HostResources, place
+sys.path.insert(0, str(Path(__file__).parent))
 
-ROOT = Path(nbaas.__file__).parents[1]
-TOKEN = "a-token-for-tests"
-BASE = "/user/ann/"
-CONFIG = ROOT / "labextension" / "jupyter-config" / "nbaas.json"
-LIGHT_RANK = ROOT / "tests" / "jobs" / "light_rank.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass(slots=True)
-class Server:
-    """Requests as a client makes them; `cookies` are those of a browser that logged in."""
-
-    port: int
-    home: Path
-    cookies: dict[str, str] = field(default_factory=dict)
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        *,
-        token: str | None = TOKEN,
-        **headers: str,
-    ) -> Answer:
-        """Send one request; header names are given with '_' for '-', the path below the base URL."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token is not None:
-            sent.setdefault("Authorization", f"token {token}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, BASE + path.lstrip("/"), body, sent)
-            answer = connection.getresponse()
-            return Answer(answer.status, dict(answer.getheaders()), answer.read())
-        finally:
-            connection.close()
-
-    def get(self, path: str, **headers: Any) -> Answer:
-        return self.request("GET", path, **headers)
-
-    def post(self, path: str, body: bytes = b"{}", **headers: Any) -> Answer:
-        return self.request("POST", path, body, **headers)
-
-    def log_in(self) -> dict[str, str]:
-        """Return a browser's cookies after a login: who it is, and the XSRF token."""
-        if not self.cookies:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-            for path in (f"{BASE}login", f"{BASE}api/status?token={TOKEN}"):
-                connection.request("GET", path)
-                answer = connection.getresponse()
-                answer.read()
-                for line in answer.headers.get_all("Set-Cookie") or []:
-                    name, _, value = line.partition(";")[0].partition("=")
-                    self.cookies[name] = value
-            connection.close()
-        return self.cookies
-
-    def cookie_header(self) -> str:
-        return "; ".join(f"{name}={value}" for name, value in self.log_in().items())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start_server(root: Path, *options: str, **environ: str) -> tuple[subprocess.Popen, Server]:
-    """Start `jupyter server` with our extension enabled by the very file that installing puts down."""
-    enabled = root / "config" / "jupyter_server_config.d"
-    enabled.mkdir(parents=True)
-    (enabled / CONFIG.name).write_text(CONFIG.read_text())
-    port, home = free_port(), root / "home"
-    home.mkdir(mode=0o700)
-    variables = {
-        "NBAAS_HOME": str(home),
-        "NBAAS_ENGINE": "ddp",
-        "NBAAS_STOP_GRACE": "2",
-        "JUPYTER_CONFIG_DIR": str(root / "config"),
-        "JUPYTER_DATA_DIR": str(root / "data"),
-        "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
-    }
-    command = [sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser"]
-    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.base_url={BASE}"]
-    command += [f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={home}", *options]
-    log = (root / "server.log").open("w")
-    process = subprocess.Popen(
-        command, env=os.environ | variables | environ, cwd=root, stdout=log, stderr=log
-    )
-    log.close()
-    server = Server(port, home)
-    deadline = time.monotonic() + 60
-    while True:
-        assert process.poll() is None, (root / "server.log").read_text()[-3000:]
-        try:
-            if server.get("api/status").status == 200:
-                return process, server
-        except OSError:
-            pass
-        assert time.monotonic() < deadline, (root / "server.log").read_text()[-3000:]
-        time.sleep(0.05)
-
-
-def stop_server(process: subprocess.Popen) -> None:
-    process.terminate()
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+from jupyter_process import Server, Starter, light_python, start_server, stop_server
 
 
 @pytest.fixture(scope="session")
@@ -162,37 +27,9 @@ def read_only_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     stop_server(process)
 
 
-@pytest.fixture(scope="session")
-def light_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An 'interpreter' whose every start is a rank without torch: a job in 0.2 s."""
-    script = tmp_path_factory.mktemp("light") / "light-python"
-    script.write_text(
-        f"#!{sys.executable} -S\n"
-        f"import sys; sys.path.append({str(ROOT)!r})\n"
-        f"exec(compile(open({str(LIGHT_RANK)!r}).read(), {str(LIGHT_RANK)!r}, 'exec'))\n"
-    )
-    script.chmod(0o755)
-    return str(script)
-
-
 @pytest.fixture
-def start_job(server: Server, light_python: str) -> Iterator[Callable[..., Job]]:
+def start_job(server: Server, tmp_path: Path) -> Iterator[Starter]:
     """Start a job that `server` sees; what is left of it is killed at the end."""
-    settings = Settings(home=server.home, cache=server.home, engine="ddp", stop_grace=2.0)
-    jobs: list[Job] = []
-
-    def start(cell: str, ranks: int = 2, *, name: str = "", **fields: object) -> Job:
-        def write(bundle: Path) -> None:
-            bundle.mkdir()
-            (bundle / "cell.py").write_text(cell)
-
-        spec = new_spec(settings, place(HostResources("here", 2), ranks=ranks), name=name)
-        spec = replace(spec, **{"python": light_python, **fields})
-        jobs.append(submit(settings, spec, write))
-        return jobs[-1]
-
-    yield start
-    for job in jobs:
-        job.kill()
-        job.wait(10)
-        kill_tagged(job.id)
+    starter = Starter(server.home, light_python(tmp_path))
+    yield starter
+    starter.clean()

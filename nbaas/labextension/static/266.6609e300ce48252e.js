@@ -140,13 +140,43 @@
 }
 
 .nbaas-Progress {
-  display: block;
-  width: 100%;
+  position: relative;
   height: 4px;
   margin: 3px 0;
-  border: 0;
+  overflow: hidden;
   border-radius: 2px;
-  accent-color: var(--jp-brand-color1);
+  background: var(--jp-layout-color3);
+}
+
+.nbaas-ProgressFill {
+  height: 100%;
+  border-radius: 2px;
+  background: var(--jp-brand-color1);
+  transition: width 0.3s linear;
+}
+
+/* Nobody knows how long: something moves. */
+.nbaas-Progress[data-unknown='true'] .nbaas-ProgressFill {
+  position: absolute;
+  width: 30%;
+  animation: nbaas-slide 1.6s ease-in-out infinite alternate;
+}
+
+@keyframes nbaas-slide {
+  from {
+    left: 0;
+  }
+
+  to {
+    left: 70%;
+  }
+}
+
+@media (prefers-reduced-motion: reduce) {
+  .nbaas-Progress[data-unknown='true'] .nbaas-ProgressFill {
+    left: 35%;
+    animation: none;
+  }
 }
 
 .nbaas-Meter {
@@ -222,6 +252,7 @@
 .nbaas-Button:focus-visible,
 .nbaas-Name:focus-visible,
 .nbaas-More:focus-visible,
+.nbaas-Fold:focus-visible,
 .nbaas-Title:focus-visible {
   outline: 2px solid var(--jp-brand-color1);
   outline-offset: 1px;
@@ -275,6 +306,14 @@
   color: var(--jp-ui-font-color2);
   cursor: pointer;
   font-size: var(--jp-ui-font-size0);
+}
+
+.nbaas-Fold {
+  padding: 0;
+  border: 0;
+  background: none;
+  cursor: pointer;
+  font-family: inherit;
 }
 
 .nbaas-Rank {
@@ -372,4 +411,4 @@
   resize: vertical;
 }
 `,""]),e.d(o,{},{A:i})},646(a,o,e){var r=e(601),n=e.n(r),t=e(314),i=e.n(t),s=e(757),l=e(475),p=i()(n());p.i(s.A),p.i(l.A),p.push([a.id,`
-`,""]),e.d(o,{},{A:p})},314(a){a.exports=function(a){var o=[];return o.toString=function(){return this.map(function(o){var e="",r=void 0!==o[5];return o[4]&&(e+="@supports (".concat(o[4],") {")),o[2]&&(e+="@media ".concat(o[2]," {")),r&&(e+="@layer".concat(o[5].length>0?" ".concat(o[5]):""," {")),e+=a(o),r&&(e+="}"),o[2]&&(e+="}"),o[4]&&(e+="}"),e}).join("")},o.i=function(a,e,r,n,t){"string"==typeof a&&(a=[[null,a,void 0]]);var i={};if(r)for(var s=0;s<this.length;s++){var l=this[s][0];null!=l&&(i[l]=!0)}for(var p=0;p<a.length;p++){var d=[].concat(a[p]);r&&i[d[0]]||(void 0!==t&&(void 0===d[5]||(d[1]="@layer".concat(d[5].length>0?" ".concat(d[5]):""," {").concat(d[1],"}")),d[5]=t),e&&(d[2]&&(d[1]="@media ".concat(d[2]," {").concat(d[1],"}")),d[2]=e),n&&(d[4]?(d[1]="@supports (".concat(d[4],") {").concat(d[1],"}"),d[4]=n):d[4]="".concat(n)),o.push(d))}},o}},601(a){a.exports=function(a){return a[1]}},665(a,o,e){e.r(o);var r=e(72),n=e.n(r),t=e(825),i=e.n(t),s=e(659),l=e.n(s),p=e(56),d=e.n(p),u=e(540),c=e.n(u),f=e(113),b=e.n(f),h=e(646),v={};v.styleTagTransform=b(),v.setAttributes=d(),v.insert=l().bind(null,"head"),v.domAPI=i(),v.insertStyleElement=c(),n()(h.A,v);let g=h.A&&h.A.locals?h.A.locals:void 0;e.d(o,{},{default:g})},72(a){var o=[];function e(a){for(var e=-1,r=0;r<o.length;r++)if(o[r].identifier===a){e=r;break}return e}function r(a,r){for(var n={},t=[],i=0;i<a.length;i++){var s=a[i],l=r.base?s[0]+r.base:s[0],p=n[l]||0,d="".concat(l," ").concat(p);n[l]=p+1;var u=e(d),c={css:s[1],media:s[2],sourceMap:s[3],supports:s[4],layer:s[5]};if(-1!==u)o[u].references++,o[u].updater(c);else{var f=function(a,o){var e=o.domAPI(o);return e.update(a),function(o){o?(o.css!==a.css||o.media!==a.media||o.sourceMap!==a.sourceMap||o.supports!==a.supports||o.layer!==a.layer)&&e.update(a=o):e.remove()}}(c,r);r.byIndex=i,o.splice(i,0,{identifier:d,updater:f,references:1})}t.push(d)}return t}a.exports=function(a,n){var t=r(a=a||[],n=n||{});return function(a){a=a||[];for(var i=0;i<t.length;i++){var s=e(t[i]);o[s].references--}for(var l=r(a,n),p=0;p<t.length;p++){var d=e(t[p]);0===o[d].references&&(o[d].updater(),o.splice(d,1))}t=l}}},659(a){var o={};a.exports=function(a,e){var r=function(a){if(void 0===o[a]){var e=document.querySelector(a);if(window.HTMLIFrameElement&&e instanceof window.HTMLIFrameElement)try{e=e.contentDocument.head}catch(a){e=null}o[a]=e}return o[a]}(a);if(!r)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");r.appendChild(e)}},540(a){a.exports=function(a){var o=document.createElement("style");return a.setAttributes(o,a.attributes),a.insert(o,a.options),o}},56(a,o,e){a.exports=function(a){var o=e.nc;o&&a.setAttribute("nonce",o)}},825(a){a.exports=function(a){if("u"<typeof document)return{update:function(){},remove:function(){}};var o=a.insertStyleElement(a);return{update:function(e){var r,n,t;r="",e.supports&&(r+="@supports (".concat(e.supports,") {")),e.media&&(r+="@media ".concat(e.media," {")),(n=void 0!==e.layer)&&(r+="@layer".concat(e.layer.length>0?" ".concat(e.layer):""," {")),r+=e.css,n&&(r+="}"),e.media&&(r+="}"),e.supports&&(r+="}"),(t=e.sourceMap)&&"u">typeof btoa&&(r+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(t))))," */")),a.styleTagTransform(r,o,a.options)},remove:function(){var a;null===(a=o).parentNode||a.parentNode.removeChild(a)}}}},113(a){a.exports=function(a,o){if(o.styleSheet)o.styleSheet.cssText=a;else{for(;o.firstChild;)o.removeChild(o.firstChild);o.appendChild(document.createTextNode(a))}}}}]);
+`,""]),e.d(o,{},{A:p})},314(a){a.exports=function(a){var o=[];return o.toString=function(){return this.map(function(o){var e="",r=void 0!==o[5];return o[4]&&(e+="@supports (".concat(o[4],") {")),o[2]&&(e+="@media ".concat(o[2]," {")),r&&(e+="@layer".concat(o[5].length>0?" ".concat(o[5]):""," {")),e+=a(o),r&&(e+="}"),o[2]&&(e+="}"),o[4]&&(e+="}"),e}).join("")},o.i=function(a,e,r,n,t){"string"==typeof a&&(a=[[null,a,void 0]]);var i={};if(r)for(var s=0;s<this.length;s++){var l=this[s][0];null!=l&&(i[l]=!0)}for(var p=0;p<a.length;p++){var d=[].concat(a[p]);r&&i[d[0]]||(void 0!==t&&(void 0===d[5]||(d[1]="@layer".concat(d[5].length>0?" ".concat(d[5]):""," {").concat(d[1],"}")),d[5]=t),e&&(d[2]&&(d[1]="@media ".concat(d[2]," {").concat(d[1],"}")),d[2]=e),n&&(d[4]?(d[1]="@supports (".concat(d[4],") {").concat(d[1],"}"),d[4]=n):d[4]="".concat(n)),o.push(d))}},o}},601(a){a.exports=function(a){return a[1]}},665(a,o,e){e.r(o);var r=e(72),n=e.n(r),t=e(825),i=e.n(t),s=e(659),l=e.n(s),p=e(56),d=e.n(p),u=e(540),c=e.n(u),b=e(113),f=e.n(b),h=e(646),v={};v.styleTagTransform=f(),v.setAttributes=d(),v.insert=l().bind(null,"head"),v.domAPI=i(),v.insertStyleElement=c(),n()(h.A,v);let g=h.A&&h.A.locals?h.A.locals:void 0;e.d(o,{},{default:g})},72(a){var o=[];function e(a){for(var e=-1,r=0;r<o.length;r++)if(o[r].identifier===a){e=r;break}return e}function r(a,r){for(var n={},t=[],i=0;i<a.length;i++){var s=a[i],l=r.base?s[0]+r.base:s[0],p=n[l]||0,d="".concat(l," ").concat(p);n[l]=p+1;var u=e(d),c={css:s[1],media:s[2],sourceMap:s[3],supports:s[4],layer:s[5]};if(-1!==u)o[u].references++,o[u].updater(c);else{var b=function(a,o){var e=o.domAPI(o);return e.update(a),function(o){o?(o.css!==a.css||o.media!==a.media||o.sourceMap!==a.sourceMap||o.supports!==a.supports||o.layer!==a.layer)&&e.update(a=o):e.remove()}}(c,r);r.byIndex=i,o.splice(i,0,{identifier:d,updater:b,references:1})}t.push(d)}return t}a.exports=function(a,n){var t=r(a=a||[],n=n||{});return function(a){a=a||[];for(var i=0;i<t.length;i++){var s=e(t[i]);o[s].references--}for(var l=r(a,n),p=0;p<t.length;p++){var d=e(t[p]);0===o[d].references&&(o[d].updater(),o.splice(d,1))}t=l}}},659(a){var o={};a.exports=function(a,e){var r=function(a){if(void 0===o[a]){var e=document.querySelector(a);if(window.HTMLIFrameElement&&e instanceof window.HTMLIFrameElement)try{e=e.contentDocument.head}catch(a){e=null}o[a]=e}return o[a]}(a);if(!r)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");r.appendChild(e)}},540(a){a.exports=function(a){var o=document.createElement("style");return a.setAttributes(o,a.attributes),a.insert(o,a.options),o}},56(a,o,e){a.exports=function(a){var o=e.nc;o&&a.setAttribute("nonce",o)}},825(a){a.exports=function(a){if("u"<typeof document)return{update:function(){},remove:function(){}};var o=a.insertStyleElement(a);return{update:function(e){var r,n,t;r="",e.supports&&(r+="@supports (".concat(e.supports,") {")),e.media&&(r+="@media ".concat(e.media," {")),(n=void 0!==e.layer)&&(r+="@layer".concat(e.layer.length>0?" ".concat(e.layer):""," {")),r+=e.css,n&&(r+="}"),e.media&&(r+="}"),e.supports&&(r+="}"),(t=e.sourceMap)&&"u">typeof btoa&&(r+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(t))))," */")),a.styleTagTransform(r,o,a.options)},remove:function(){var a;null===(a=o).parentNode||a.parentNode.removeChild(a)}}}},113(a){a.exports=function(a,o){if(o.styleSheet)o.styleSheet.cssText=a;else{for(;o.firstChild;)o.removeChild(o.firstChild);o.appendChild(document.createTextNode(a))}}}}]);
