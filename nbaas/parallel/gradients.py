@@ -24,6 +24,27 @@ _HEADER = 2  # stop vote, position check
 _POSITIONS = 1 << 20
 
 
+class Bucket:
+    """A flat buffer that the gradients of some leaves travel in, with room for `extras` numbers."""
+
+    def __init__(self, grads: list[torch.Tensor], extras: int) -> None:
+        sizes = [grad.numel() for grad in grads]
+        # Half precision is summed in float32.
+        kind = torch.promote_types(grads[0].dtype, torch.float32) if grads else torch.float64
+        device = grads[0].device if grads else torch.device("cpu")
+        self.flat = torch.empty(sum(sizes) + extras, dtype=kind, device=device)
+        pieces = self.flat[: sum(sizes)].split(sizes) if sizes else ()
+        self.views = [piece.view(g.shape) for piece, g in zip(pieces, grads, strict=True)]
+        self.tail = self.flat[sum(sizes) :]
+        self.label = f"{kind}.{self.flat.numel()}"
+
+    def fill(self, grads: list[torch.Tensor], extras: list[float]) -> None:
+        if grads:
+            torch._foreach_copy_(self.views, grads)
+        if extras:
+            self.tail.copy_(torch.tensor(extras, dtype=torch.float64))
+
+
 class GradientAverager:
     """Watches leaves and averages their gradients over ranks at the end of each backward pass."""
 
@@ -31,9 +52,10 @@ class GradientAverager:
         self.world = world
         self.watched: dict[int, weakref.ref[torch.Tensor]] = {}  # by id: tensors compare by value
         self.hooks: list[Any] = []
-        self.ready: list[torch.Tensor] = []
+        self.ready: list[torch.Tensor] = []  # leaves with a new gradient
         self.ready_bytes = 0
-        self.in_flight: list[tuple[list[torch.Tensor], torch.Tensor, Any]] = []
+        self.in_flight: list[tuple[list[torch.Tensor], Bucket, Any]] = []
+        self.buckets: dict[Any, Bucket] = {}
         self.landed: list[torch.Tensor] = []  # the gradients of the last pass
         self.in_backward = False
         self.carried: list[PartialTensor] = []
@@ -60,134 +82,107 @@ class GradientAverager:
         """Leave the gradients of all leaves alone from now on."""
         for hook in self.hooks:
             hook.remove()
-        self.hooks, self.watched = [], {}
+        self.hooks, self.watched, self.buckets = [], {}, {}
 
     def average_now(self, leaves: Iterable[torch.Tensor]) -> None:
         """Average gradients of leaves that were not watched when they were computed."""
         for leaf in leaves:
-            if leaf.grad is not None:
-                self._launch_or_average_sparse(leaf)
-        self._flush([])
+            self._add(leaf)
+        self._launch([])
         self._land()
 
-    # ---- during backward -----------------------------------------------------------------------
+    # ---- during backward -------------------------------------------------------------------------
 
     def _on_ready(self, leaf: torch.Tensor) -> None:
         if not self.in_backward:
             self.in_backward = True
             torch.autograd.Variable._execution_engine.queue_callback(self._finish)
-        self._launch_or_average_sparse(leaf)
+        self._add(leaf)
 
-    def _launch_or_average_sparse(self, leaf: torch.Tensor) -> None:
+    def _add(self, leaf: torch.Tensor) -> None:
         grad = leaf.grad
         if grad is None:
             return
         if grad.is_sparse:
             leaf.grad = _average_sparse(grad, self.world)
             return
-        if self.ready and (self.ready[-1].dtype, self.ready[-1].device) != (
-            grad.dtype,
-            grad.device,
-        ):
-            self._flush([])
-        self.ready.append(grad)
+        if self.ready:
+            other = self.ready[-1].grad
+            if other is not None and (other.dtype, other.device) != (grad.dtype, grad.device):
+                self._launch([])
+        self.ready.append(leaf)
         self.ready_bytes += grad.numel() * grad.element_size()
         if self.ready_bytes >= BUCKET_BYTES:
-            self._flush([])
+            self._launch([])
 
-    def _flush(self, extras: list[torch.Tensor]) -> None:
+    def _launch(self, extras: list[float]) -> None:
         if not self.ready and not extras:
             return
-        grads, self.ready, self.ready_bytes = self.ready, [], 0
-        kind = grads[0].dtype if grads else torch.float32
-        device = grads[0].device if grads else extras[0].device
-        pieces = [grad.detach().reshape(-1) for grad in grads]
-        pieces += [extra.detach().to(device, kind).reshape(-1) for extra in extras]
-        flat = torch.cat(pieces)
-        if kind in (torch.bfloat16, torch.float16):
-            flat = flat.float()
-        handle = self.world.engine.allreduce_async_(
-            flat,
-            name=self.world.name("gradients", len(self.in_flight), kind, flat.numel()),
-            average=True,
-        )
-        self.in_flight.append((grads, flat, handle))
+        leaves, self.ready, self.ready_bytes = self.ready, [], 0
+        grads = [leaf.grad.detach() for leaf in leaves if leaf.grad is not None]
+        key = (len(self.in_flight), len(extras), *map(id, leaves))
+        bucket = self.buckets.get(key)
+        if bucket is None or any(
+            v.shape != g.shape or v.device != g.device
+            for v, g in zip(bucket.views, grads, strict=True)
+        ):
+            bucket = self.buckets[key] = Bucket(grads, len(extras))
+        bucket.fill(grads, extras)
+        name = self.world.name("gradients", len(self.in_flight), bucket.label)
+        handle = self.world.engine.allreduce_async_(bucket.flat, name=name, average=True)
+        self.in_flight.append((grads, bucket, handle))
 
     def _finish(self) -> None:
         """End of a backward pass: send what is left with the loss, wait, put gradients back."""
         self.in_backward = False
         self.passes += 1
-        carried, extras = self._extras()
-        self._flush(extras)
+        carried, self.carried = self.carried, []
+        extras = [float(self.stop_wanted), float(self.world.collectives % _POSITIONS)]
+        for partial in carried:
+            extras.append(float(partial.part))
+            extras.append(float(partial.ignored or 0.0))
+        self._launch(extras)
         tail = self._land()
-        self._read_extras(tail[-sum(extra.numel() for extra in extras) :], carried)
+        if tail is not None:
+            self._read_extras(tail.tolist(), carried)
         if self.after_pass is not None:
             self.after_pass()
 
-    def _extras(self) -> tuple[list[PartialTensor], list[torch.Tensor]]:
-        header = torch.tensor(
-            [float(self.stop_wanted), float(self.world.collectives % _POSITIONS)],
-            dtype=torch.float32,
-        )
-        carried = self.carried
-        self.carried = []
-        parts = [
-            part
-            for partial in carried
-            for part in (partial.part, partial.ignored)
-            if part is not None
-        ]
-        return carried, [header, *parts]
-
-    def _land(self) -> torch.Tensor:
-        """Wait for every bucket and copy it into the gradients; return the last flat tensor."""
-        flat = torch.empty(0)
-        for grads, flat, handle in self.in_flight:
+    def _land(self) -> torch.Tensor | None:
+        """Wait for every bucket and copy it into the gradients; return the last one's extras."""
+        tail = None
+        self.landed = []
+        for grads, bucket, handle in self.in_flight:
             self.world.engine.wait(handle)
-            if not grads:
-                continue
-            sizes = [grad.numel() for grad in grads]
-            averaged = flat.narrow(0, 0, sum(sizes)).split(sizes)
-            with torch.no_grad():
-                torch._foreach_copy_(
-                    [grad.detach() for grad in grads],
-                    [piece.view(grad.shape) for piece, grad in zip(averaged, grads, strict=True)],
-                )
-        self.landed = [grad for grads, _, _ in self.in_flight for grad in grads]
+            if grads:
+                torch._foreach_copy_(grads, bucket.views)
+                self.landed += grads
+            tail = bucket.tail
         self.in_flight = []
-        return flat
+        return tail
 
-    def _read_extras(self, extras: torch.Tensor, carried: list[PartialTensor]) -> None:
-        numbers = extras.to("cpu", torch.float64)
-        position = float((self.world.collectives - 1) % _POSITIONS)
-        if abs(float(numbers[1]) - position) > 0.5:  # noqa: PLR2004 - float32 of a whole number
+    def _read_extras(self, numbers: list[float], carried: list[PartialTensor]) -> None:
+        position = (self.world.collectives - 1) % _POSITIONS
+        if abs(numbers[1] - position) > 0.5:  # noqa: PLR2004 - a whole number, perhaps as float32
             raise EngineError(
-                f"rank {self.world.rank} is at collective {position:.0f}, "
+                f"rank {self.world.rank} is at collective {position}, "
                 f"the mean of all ranks is {numbers[1]:.1f}",
                 hint="the cell took another branch on another rank",
             )
-        self.stop_agreed = bool(numbers[0] > 0)
-        at = _HEADER
+        self.stop_agreed = numbers[0] > 0
         for index, partial in enumerate(carried):
-            size = partial.part.numel()
-            value = extras[at : at + size].to(partial.part.device, partial.part.dtype)
-            at += size
-            factor = 1.0
+            value, ignored = numbers[_HEADER + 2 * index : _HEADER + 2 * index + 2]
             if partial.ignored is not None:
-                ignored = round(float(numbers[at]) * self.world.size)
-                at += 1
-                if ignored:
-                    factor = corrected(partial.elements, ignored)
+                factor = corrected(partial.elements, round(ignored * self.world.size))
+                partial.ignored = None
+                if factor != 1.0:
+                    value *= factor
+                    partial.part = partial.part.detach() * factor
                     if index == 0:
-                        torch._foreach_mul_([grad.detach() for grad in self.landed], factor)
-            partial.value = (
-                value.view(partial.part.shape) * factor
-                if factor != 1.0
-                else value.view(partial.part.shape)
+                        torch._foreach_mul_(self.landed, factor)
+            partial.value = torch.tensor(
+                value, dtype=partial.part.dtype, device=partial.part.device
             )
-            if factor != 1.0:
-                partial.part = partial.part.detach() * factor
-            partial.ignored = None
         if carried:
             self.last_loss = carried[0].value
 
@@ -229,7 +224,7 @@ def _unknown(root: PartialTensor) -> list[PartialTensor]:
         partial = stack.pop()
         if id(partial) in found:
             continue
-        if partial.value is None and partial.ignored is None and partial.part.dim() == 0:
+        if partial.value is None and partial.ignored is None and partial.part.numel() == 1:
             found[id(partial)] = partial
         stack.extend(partial.sources)
         partial.sources = ()

@@ -112,14 +112,23 @@ def _index_mean(
     func: Any, rows: Rows, logits: torch.Tensor, target: torch.Tensor, named: Kwargs
 ) -> Any:
     weight, ignore = named["weight"], named.get("ignore_index", -100)
-    total = func(logits, target, **{**named, "reduction": "sum"})
-    if weight is None:
-        per_row = target.numel() // rows.valid if rows.valid else math.prod(target.shape[1:])
-        result = PartialTensor(total * (world().size / (rows.total * per_row)))
-        result.elements = rows.total * per_row
-        result.ignored = (target == ignore).sum().to(torch.float64)
-    else:
+    if weight is not None:
         mine = weight[target[target != ignore]].sum().detach().to(torch.float64)
-        result = PartialTensor(total / world().mean(mine).to(total.dtype))
-    result.label = type(total.grad_fn).__name__ if total.grad_fn is not None else ""
+        total = func(logits, target, **{**named, "reduction": "sum"})
+        return _labelled(PartialTensor(total / world().mean(mine).to(total.dtype)), total)
+    ignored = int((target == ignore).sum())
+    per_row = target.numel() // rows.valid if rows.valid else math.prod(target.shape[1:])
+    if ignored or not rows.valid:
+        total = func(logits, target, **{**named, "reduction": "sum"})
+        part = total * (world().size / (rows.total * per_row))
+    else:
+        total = func(logits, target, **named)
+        part = total if rows.even else total * rows.weight
+    result = _labelled(PartialTensor(part), total)
+    result.elements, result.ignored = rows.total * per_row, ignored
+    return result
+
+
+def _labelled(result: PartialTensor, local: torch.Tensor) -> PartialTensor:
+    result.label = type(local.grad_fn).__name__ if local.grad_fn is not None else ""
     return result

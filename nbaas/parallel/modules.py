@@ -18,6 +18,7 @@ from torch import nn
 from nbaas.parallel import trees
 from nbaas.parallel.gradients import GradientAverager
 from nbaas.parallel.probe import OutputPlan, compare_outputs, quiet_randomness, restored
+from nbaas.parallel.randomness import Randomness
 from nbaas.parallel.rows import Rows, split_rows
 from nbaas.parallel.selfcheck import FirstStepCheck
 from nbaas.parallel.sharded import GlobalTensor, PartialTensor, ShardedTensor, my_rows
@@ -39,16 +40,14 @@ class ModuleNotes:
 class ModuleBoundary:
     """Replaces `nn.Module.__call__` in a rank."""
 
-    def __init__(self, world: World, averager: GradientAverager) -> None:
+    def __init__(self, world: World, averager: GradientAverager, randomness: Randomness) -> None:
         self.world = world
         self.averager = averager
         self.notes: weakref.WeakKeyDictionary[nn.Module, ModuleNotes] = weakref.WeakKeyDictionary()
         self.generation = 0  # raised at each pass over a loader: new parameters are looked for
         self.check = FirstStepCheck(world)
         self.original: Callable[..., Any] = nn.Module.__call__
-        self.randomness: Callable[[], contextlib.AbstractContextManager[None]] = (
-            contextlib.nullcontext
-        )
+        self.randomness = randomness
 
     def install(self) -> None:
         world, original, boundary = self.world, self.original, self
@@ -83,7 +82,7 @@ class ModuleBoundary:
         rows = _rows_of(leaves, self.world)
         if rows is None:
             return self._replicated(module, args, kwargs)
-        key = _call_kind(module, leaves, rows, self.world)
+        key = _call_kind(module, leaves, rows)
         if key not in note.plans:
             note.plans[key] = self._probe(module, note, args, kwargs, rows)
         plan = note.plans[key]
@@ -107,8 +106,14 @@ class ModuleBoundary:
 
         local_args = trees.map_tensors(local, args)
         local_kwargs = trees.map_tensors(local, kwargs)
-        with self._inside(rows), self.randomness():
+        world = self.world
+        before = self.randomness.enter_model()
+        world.depth, world.rows = world.depth + 1, rows
+        try:
             result = self.original(module, *local_args, **local_kwargs)
+        finally:
+            world.depth, world.rows = world.depth - 1, None
+            self.randomness.leave_model(before)
         if not self.check.done:
             self.check.follow(module, args, kwargs, result, plan, rows)
         return plan.wrap(result, rows)
@@ -198,15 +203,15 @@ def _rows_of(leaves: list[torch.Tensor], world: World) -> Rows | None:
     return None
 
 
-def _call_kind(module: nn.Module, leaves: list[torch.Tensor], rows: Rows, world: World) -> Any:
-    signature = tuple(
-        (
-            type(leaf).__name__,
-            leaf.dim(),
-            leaf.row_dim
-            if isinstance(leaf, ShardedTensor)
-            else leaf.dim() > 0 and leaf.shape[0] == rows.total,
-        )
-        for leaf in leaves
-    )
-    return (module.training, signature)
+def _call_kind(module: nn.Module, leaves: list[torch.Tensor], rows: Rows) -> Any:
+    """Return what a plan holds for: mode, and the place of rows in each argument."""
+    total = rows.total
+    return (module.training, *[_leaf_kind(leaf, total) for leaf in leaves])
+
+
+def _leaf_kind(leaf: torch.Tensor, total: int) -> tuple[int, int]:
+    if isinstance(leaf, ShardedTensor):
+        return leaf.part.dim(), leaf.row_dim
+    if isinstance(leaf, PartialTensor):
+        return 0, -1
+    return leaf.dim(), -2 if leaf.dim() and leaf.shape[0] == total else -3

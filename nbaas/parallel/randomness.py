@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,9 +20,8 @@ class Randomness:
         self.draws = False  # some model has drawn: dropout, sampling
         self.calls = 0
 
-    @contextlib.contextmanager
-    def inside_model(self) -> Iterator[None]:
-        """Give each rank its own stream inside a model; outside, all go on from one state.
+    def enter_model(self) -> torch.Tensor:
+        """Give this rank its own stream inside a model; hand what comes back to `leave_model`.
 
         A model that has never drawn costs one comparison of states; from its first draw on, streams
         are forked.
@@ -32,23 +29,24 @@ class Randomness:
         before = torch.get_rng_state()
         self.calls += 1
         if self.draws:
-            torch.manual_seed(_mixed(before, self.calls, self.world.rank))
-        try:
-            yield
-        finally:
-            if self.draws:
-                torch.set_rng_state(before)
-                torch.empty((), dtype=torch.int64).random_()  # the next call draws anew
-            elif not torch.equal(before, torch.get_rng_state()):
-                self.draws = True
-                torch.set_rng_state(before)
-                torch.empty((), dtype=torch.int64).random_()
+            torch.default_generator.manual_seed(_mixed(before, self.calls, self.world.rank))
+        return before
+
+    def leave_model(self, before: torch.Tensor) -> None:
+        """Go on from the one state of all ranks, moved on by a draw if the model has drawn."""
+        if not self.draws and torch.equal(before, torch.get_rng_state()):
+            return
+        self.draws = True
+        torch.set_rng_state(before)
+        torch.empty((), dtype=torch.int64).random_()
 
     def check(self) -> None:
         """Bring the ranks back in step if their generators differ; every rank must call it."""
         states = (torch.get_rng_state(), np.random.get_state(), random.getstate())
-        digest = hashlib.sha256(states[0].numpy().tobytes() + repr(states[1:]).encode()).hexdigest()
-        if len(set(self.world.gather_objects(digest))) == 1:
+        digest = hashlib.blake2b(states[0].numpy().tobytes(), digest_size=16)
+        name, keys, *place = states[1]
+        digest.update(keys.tobytes() + repr((name, place, states[2])).encode())
+        if len(set(self.world.gather_objects(digest.hexdigest()))) == 1:
             return
         self.world.notes["random numbers"] = "ranks drew unequally and were brought in step"
         self.align()

@@ -47,8 +47,7 @@ class Session:
         self.averager = GradientAverager(self.world)
         self.loaders = Loaders(self.world)
         self.randomness = Randomness(self.world)
-        self.boundary = ModuleBoundary(self.world, self.averager)
-        self.boundary.randomness = self.randomness.inside_model
+        self.boundary = ModuleBoundary(self.world, self.averager, self.randomness)
         self.steps = 0
         self.steps_of: weakref.WeakKeyDictionary[Optimizer, int] = weakref.WeakKeyDictionary()
         self.losses_seen = 0

@@ -133,7 +133,7 @@ class PartialTensor(GlobalTensor):
 
     value: torch.Tensor | None
     sources: tuple[PartialTensor, ...]  # partial values this one was made of, for their values
-    ignored: torch.Tensor | None  # terms ignored on this rank, float64
+    ignored: int | None  # terms ignored on this rank
     elements: int
     label: str  # the name autograd gives the operation on one device
 
@@ -161,7 +161,8 @@ class PartialTensor(GlobalTensor):
     def exact(self) -> PartialTensor:
         """Return self with the ignored terms of all ranks counted; a collective if there may be any."""
         if self.ignored is not None:
-            everyone = float(world().mean(self.ignored)) * world().size
+            mine = torch.tensor(self.ignored, dtype=torch.float64, device=self.part.device)
+            everyone = round(float(world().mean(mine)) * world().size)
             self.ignored = None
             if everyone:
                 self.part = self.part * corrected(self.elements, everyone)
@@ -174,7 +175,7 @@ class PartialTensor(GlobalTensor):
         return self.value
 
 
-def corrected(elements: int, ignored: float) -> float:
+def corrected(elements: int, ignored: int) -> float:
     """Return the factor from a mean over all elements to one over those that are not ignored."""
     return elements / (elements - ignored) if elements > ignored else float("nan")
 
