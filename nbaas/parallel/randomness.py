@@ -45,7 +45,7 @@ class Randomness:
         states = (torch.get_rng_state(), np.random.get_state(), random.getstate())
         digest = hashlib.blake2b(states[0].numpy().tobytes(), digest_size=16)
         name, keys, *place = states[1]
-        digest.update(keys.tobytes() + repr((name, place, states[2])).encode())
+        digest.update(np.asarray(keys).tobytes() + repr((name, place, states[2])).encode())
         if len(set(self.world.gather_objects(digest.hexdigest()))) == 1:
             return
         self.world.notes["random numbers"] = "ranks drew unequally and were brought in step"
