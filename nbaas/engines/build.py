@@ -371,4 +371,4 @@ def failing_line(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     telling = re.compile(r"error:|CMake Error|No space left|Killed|No matching distribution")
     named = [line for line in lines if telling.search(line) and "subprocess-exited" not in line]
-    return (named or lines or ["it said nothing"])[0][:300]
+    return (named[:1] or lines[-1:] or ["it said nothing"])[0][:300]
