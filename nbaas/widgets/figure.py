@@ -23,10 +23,10 @@ INK = "#333333"
 
 
 def mime_bundle(title: str, summary: str, curves: Curves) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return data and metadata of the output a finished run leaves; text only without a curve."""
+    """Return data and metadata of the output a finished run leaves; empty text without a curve."""
     charts = _charts(curves)
     if not charts:
-        return {"text/plain": summary}, {}
+        return {"text/plain": ""}, {}
     image = figure_png(title, charts)
     return {"image/png": image, "text/plain": summary}, {"image/png": {"width": WIDTH}}
 
