@@ -25,11 +25,11 @@ def ambient() -> dict[str, Any]:
     if "torch" in sys.modules:
         state |= _torch_state()
     if "matplotlib" in sys.modules:
-        import matplotlib
+        import matplotlib as mpl
 
-        state["matplotlib"] = {
-            name: value for name, value in matplotlib.rcParams.items() if name != "backend"
-        }
+        # Reading the backend would choose one.
+        names = [name for name in mpl.rcParams if not name.startswith("backend")]
+        state["matplotlib"] = {name: mpl.rcParams[name] for name in names}
     return state
 
 
@@ -44,7 +44,7 @@ def _torch_state() -> dict[str, Any]:
         "matmul": torch.get_float32_matmul_precision(),
         "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
     }
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 
@@ -69,9 +69,9 @@ def set_ambient(state: dict[str, Any]) -> None:
     if "torch" in state:
         _set_torch(state)
     if "matplotlib" in state:
-        import matplotlib
+        import matplotlib as mpl
 
-        matplotlib.rcParams.update(state["matplotlib"])
+        mpl.rcParams.update(state["matplotlib"])
 
 
 def _set_torch(state: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbaas.bundle import displays
 from nbaas.bundle.contents import Cell
-from nbaas.bundle.pickling import NOTEBOOK
+from nbaas.bundle.restoring import NOTEBOOK
 
 if TYPE_CHECKING:
     from nbaas.bundle.store import Bundle
@@ -55,9 +55,10 @@ def register_texts(texts: Iterable[Cell]) -> None:
 def run_cell(cell: Cell, namespace: dict[str, Any]) -> None:
     """Run the cell in `namespace`; its last expression and its open figures are shown."""
     tree = ast.parse(cell.source, cell.file_name)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    _run(tree, cell, namespace)
-    if last is not None:
+    last = tree.body[-1] if tree.body else None
+    shown = isinstance(last, ast.Expr)
+    _run(ast.Module(tree.body[: len(tree.body) - shown], []), cell, namespace)
+    if isinstance(last, ast.Expr):
         value = _run(ast.Expression(last.value), cell, namespace)
         if value is not None and not cell.source.rstrip().endswith(";"):
             displays.show(value, "execute_result")

@@ -9,9 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nbaas.bundle.pickling import by_reference
+from nbaas.bundle.definitions import by_reference
 
 MAX_CHILDREN = 10_000  # of one value; a culprit behind that is named by its container
+_MEMBERS: tuple[tuple[type, tuple[str, ...]], ...] = (
+    (types.MethodType, ("__self__",)),
+    (functools.partial, ("func", "args", "keywords")),
+    (property, ("fget", "fset", "fdel")),
+    (staticmethod, ("__func__",)),
+    (classmethod, ("__func__",)),
+)
 _ATOMS = (str, bytes, int, float, bool, complex, type(None))
 
 
@@ -97,19 +104,14 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, set | frozenset):
         yield from ((f"{{{item!r:.40}}}", item) for item in value)
-    elif isinstance(value, types.FunctionType):
-        yield from _of_function(value)
-    elif isinstance(value, types.MethodType):
-        yield ".__self__", value.__self__
-    elif isinstance(value, functools.partial):
-        yield from ((".func", value.func), (".args", value.args), (".keywords", value.keywords))
     elif isinstance(value, type):
         yield from ((f".{name}", item) for name, item in list(vars(value).items()))
         return
-    elif isinstance(value, property):
-        yield from ((f".{name}", getattr(value, name)) for name in ("fget", "fset", "fdel"))
-    elif isinstance(value, staticmethod | classmethod):
-        yield "", value.__func__
+    elif isinstance(value, types.FunctionType):
+        yield from _of_function(value)
+    for kind, names in _MEMBERS:
+        if isinstance(value, kind):
+            yield from ((f".{name}", getattr(value, name)) for name in names)
     yield from _state(value)
 
 

@@ -14,12 +14,14 @@ from typing import Any
 from nbaas.bundle import manifest as manifests
 from nbaas.bundle.ambient import AMBIENT, random_state
 from nbaas.bundle.blobs import file_digest
-from nbaas.bundle.changes import same
 from nbaas.bundle.contents import ValueStream
 from nbaas.bundle.manifest import FileEntry, places_from_json
 from nbaas.bundle.memory import LoadedRegions, SpanTable
 from nbaas.bundle.paths import Obstacle, find_obstacle, path_of
-from nbaas.bundle.pickling import ValuePickler, ValueUnpickler, register_reducers
+from nbaas.bundle.pickling import ValuePickler
+from nbaas.bundle.reducers import register_reducers
+from nbaas.bundle.restoring import ValueUnpickler
+from nbaas.bundle.states import same
 from nbaas.bundle.store import Bundle, Loaded, check_files, write_values
 from nbaas.errors import BundleError
 

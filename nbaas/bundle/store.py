@@ -20,7 +20,7 @@ from nbaas.bundle.blobs import file_digest, store_blob
 from nbaas.bundle.contents import FORMAT, Cell, CellContents, ValueStream
 from nbaas.bundle.manifest import FileEntry, Manifest, Places
 from nbaas.bundle.memory import ALIGNMENT, LoadedRegions, Region, StoredRegion
-from nbaas.bundle.pickling import ValueUnpickler
+from nbaas.bundle.restoring import ValueUnpickler
 from nbaas.errors import BundleError
 
 BLOB_SIZE = 64 << 10  # bytes; smaller regions lie in one file of the bundle

@@ -37,14 +37,11 @@ def merge_result(
             changed.add(id(target))
     if random:
         set_ambient(random)
-    for name, value in names.items():
-        namespace[name] = value
+    if isinstance(captured, Bundle):  # a new kernel: the values it was given take their names again
+        namespace.update(roots)
+    namespace.update(names)
     for name in result.summary.deleted:
         namespace.pop(name, None)
-    if isinstance(captured, Bundle):
-        for name, value in roots.items():
-            if name not in names and name not in result.summary.deleted:
-                namespace[name] = value
     return sorted({*names, *result.summary.deleted, *_reaching(roots, changed)})
 
 

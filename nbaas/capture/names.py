@@ -173,7 +173,8 @@ class _Flow(ast.NodeVisitor):
         self.sure = sure & self.sure
         self._maybe(node.orelse)
 
-    visit_AsyncFor = visit_For  # noqa: N815
+    def visit_AsyncFor(self, node: ast.AsyncFor) -> None:
+        self.visit_For(node)
 
     def visit_While(self, node: ast.While) -> None:
         self.visit(node.test)
@@ -201,7 +202,8 @@ class _Flow(ast.NodeVisitor):
         self.likely |= likely
         self.block(node.finalbody)
 
-    visit_TryStar = visit_Try  # noqa: N815
+    def visit_TryStar(self, node: ast.TryStar) -> None:
+        self.visit_Try(node)  # type: ignore[arg-type]
 
     # ---- definitions: their bodies run later -------------------------------------------------
 

@@ -95,7 +95,7 @@ class CellTexts:
 
 def _first_line(node: ast.AST) -> int:
     decorators = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(d.lineno for d in decorators)])  # type: ignore[attr-defined]
+    return min([int(node.lineno), *(int(d.lineno) for d in decorators)])  # type: ignore[attr-defined]
 
 
 def _last_line(node: ast.AST) -> int:

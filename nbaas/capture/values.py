@@ -17,14 +17,11 @@ from typing import Any
 from nbaas.bundle.ambient import AMBIENT, ambient
 from nbaas.bundle.changes import kind_of
 from nbaas.bundle.contents import CapturedName, Cell, CellContents, HistoryCell, ValueStream
+from nbaas.bundle.definitions import global_names, is_notebook_definition
 from nbaas.bundle.memory import SpanTable
 from nbaas.bundle.paths import Obstacle, find_obstacle
-from nbaas.bundle.pickling import (
-    ValuePickler,
-    global_names,
-    is_notebook_definition,
-    register_reducers,
-)
+from nbaas.bundle.pickling import ValuePickler
+from nbaas.bundle.reducers import register_reducers
 from nbaas.capture.names import CellNames, cell_names
 from nbaas.capture.source import CellTexts, travelling_texts
 from nbaas.errors import CaptureError
@@ -73,22 +70,19 @@ def functions_of(value: Any) -> Iterator[types.FunctionType]:
     """Yield the notebook's functions behind `value`: itself, its class's, what it wraps."""
     if isinstance(value, types.FunctionType):
         yield value
-        if isinstance(inner := getattr(value, "__wrapped__", None), types.FunctionType):
-            yield inner
-        for cell in value.__closure__ or ():
-            contents = _contents(cell)
-            if isinstance(contents, types.FunctionType) and contents is not value:
-                yield contents
+        wrapped = (_contents(cell) for cell in value.__closure__ or ())
+        yield from (inner for inner in wrapped if isinstance(inner, types.FunctionType))
     elif isinstance(value, types.MethodType):
         yield from functions_of(value.__func__)
     elif isinstance(value, type):
-        for cls in value.__mro__:
-            if is_notebook_definition(cls):
-                yield from _methods(cls)
+        for cls in filter(is_notebook_definition, value.__mro__):
+            yield from _methods(cls)
     elif is_notebook_definition(type(value)):
         yield from functions_of(type(value))
-    elif callable(value) and hasattr(value, "func"):  # partial, partialmethod, cached_property
-        yield from functions_of(value.func)
+    else:  # partial, lru_cache
+        inner = getattr(value, "func", None) or getattr(value, "__wrapped__", None)
+        if isinstance(inner, types.FunctionType):
+            yield inner
 
 
 def _contents(cell: types.CellType) -> Any:
@@ -236,7 +230,7 @@ class _Snapshot:
         return int(self._pickler.stream.tell() - start + self._spans.size_from(first))
 
     def contents(self, cell: Cell, texts: CellTexts) -> CellContents:
-        memo = {number: value for number, value in self._pickler.memo.copy().values()}
+        memo: dict[int, Any] = dict(self._pickler.memo.copy().values())
         regions, placed = self._spans.regions()
         self._memo_sizes[-1] = len(memo)
         cells, definitions = travelling_texts(texts, self._pickler.codes, self._pickler.classes)
@@ -268,9 +262,9 @@ class _Snapshot:
         if self._pickler.devices:
             places = ", ".join(self._pickler.devices)
             yield f"tensors on {places} travel through main memory"
-        for name, value in roots.items():
+        for value in roots.values():
             if isinstance(value, types.ModuleType) and edited_since_import(value):
-                yield f"{value.__name__} was edited after {name} was imported here; ranks use the edited one"
+                yield f"{value.__name__} was edited after its import here; ranks use it as it is now"
 
 
 def _way_out(obstacles: list[Obstacle]) -> str:

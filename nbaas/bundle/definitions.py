@@ -1,0 +1,30 @@
+"""What counts as a definition of the notebook, and the names that its code reads."""
+
+from __future__ import annotations
+
+import dis
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+
+
+def global_names(code: types.CodeType) -> Iterator[str]:
+    """Yield the globals that `code` and the functions in it read."""
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield step.argval
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from global_names(const)
+
+
+def by_reference(definition: Any) -> bool:
+    """Tell whether a function or class can be imported where it says it is."""
+    return bool(cloudpickle.cloudpickle._should_pickle_by_reference(definition))  # noqa: SLF001 - as its pickler decides
+
+
+def is_notebook_definition(value: Any) -> bool:
+    """Tell whether `value` is a function or class that goes by value."""
+    return isinstance(value, type | types.FunctionType) and not by_reference(value)
