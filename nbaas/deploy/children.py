@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from nbaas.launchers.processes import Command, Process, spawn
+from nbaas.launchers.processes import Command, spawn
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # seconds
 MEMORY = 60.0  # deaths older than this are forgotten
@@ -53,10 +53,21 @@ class Backoff:
         return float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (recent - 1)))
 
 
+class Watched(Protocol):
+    """A process of ours: launchers' Process, or one that was adopted."""
+
+    pid: int
+    pidfd: int
+
+    def exit_code(self) -> int | None: ...
+    def send(self, number: signal.Signals) -> None: ...
+    def close(self) -> None: ...
+
+
 class Child:
     """One process, watched by its pidfd from the event loop."""
 
-    def __init__(self, process: Process, on_exit: Callable[[int], None]) -> None:
+    def __init__(self, process: Watched, on_exit: Callable[[int], None]) -> None:
         self.process = process
         self.pid = process.pid
         self.exited = asyncio.Event()
@@ -98,11 +109,17 @@ def start_child(
     on_exit: Callable[[int], None],
 ) -> Child:
     """Start `python -P -m module arguments...`; called from the main thread."""
+    rotate(log)
+    argv = (sys.executable, "-P", "-m", module, *arguments)
+    return Child(spawn(Command(argv, env, Path("/"), log, keep)), on_exit)
+
+
+def rotate(log: Path) -> None:
+    """Set a log aside that has grown over LOG_LIMIT; make its folder."""
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.suppress(OSError):
         if log.stat().st_size > LOG_LIMIT:
             log.replace(log.with_suffix(".old"))
-    argv = (sys.executable, "-P", "-m", module, *arguments)
-    return Child(spawn(Command(argv, env, Path("/"), log, keep)), on_exit)
 
 
 async def first_line(fd: int) -> dict[str, Any] | None:

@@ -5,13 +5,8 @@ Rule: nothing here loads torch or numpy before it is needed; the host is started
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import http.client
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from nbaas.config import Settings
-from nbaas.deploy.control import ask
-from nbaas.deploy.endpoints import host_folder, search_path, state_path
+from nbaas.deploy.endpoints import host_folder
+from nbaas.deploy.hosting import ASK_TIMEOUT, ask_host, ensure_host, read_state, serve, stop_host
 from nbaas.deploy.manifest import Signature, VersionManifest
 from nbaas.deploy.registry import (
     Options,
@@ -39,12 +34,23 @@ from nbaas.errors import (
     NbaasError,
     UnauthorizedError,
 )
-from nbaas.launchers.environment import allowed_environment
 from nbaas.records import from_json, to_json
 
-START_TIMEOUT = 30.0  # seconds for the host to answer
-ASK_TIMEOUT = 20.0
-POLL = 0.02
+__all__ = [
+    "Deployment",
+    "EndpointStatus",
+    "Options",
+    "deploy",
+    "gateway_address",
+    "host_token",
+    "list_endpoints",
+    "predict",
+    "rollback",
+    "serve",
+    "stop_host",
+    "token",
+    "undeploy",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ def deploy(
         "version": version,
         "options": to_json(options or Options()),
     }
-    _ask(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)
+    ask_host(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)
     return _deployment(settings, name, version, made[0].signature, time.monotonic() - started)
 
 
@@ -135,7 +141,7 @@ def list_endpoints(settings: Settings) -> list[EndpointStatus]:
     """Return the endpoints by name; STOPPED where no host runs."""
     records = read_endpoints(settings.endpoints)
     try:
-        described = _ask(settings, {"op": "describe"}, timeout=5.0)["endpoints"]
+        described = ask_host(settings, {"op": "describe"}, timeout=5.0)["endpoints"]
     except EndpointError:
         return [EndpointStatus(r.name, r.current, "STOPPED", "") for r in records]
     host, port = gateway_address(settings)
@@ -153,7 +159,7 @@ def undeploy(settings: Settings, name: str) -> None:
     """Stop serving an endpoint; its versions stay on the disk."""
     found_endpoint(settings.endpoints, name)
     ensure_host(settings)
-    _ask(settings, {"op": "undeploy", "name": name}, timeout=ASK_TIMEOUT)
+    ask_host(settings, {"op": "undeploy", "name": name}, timeout=ASK_TIMEOUT)
 
 
 def rollback(settings: Settings, name: str, version: int | None = None) -> Deployment:
@@ -161,7 +167,7 @@ def rollback(settings: Settings, name: str, version: int | None = None) -> Deplo
     found_endpoint(settings.endpoints, name)
     ensure_host(settings)
     request = {"op": "rollback", "name": name, "version": version or 0}
-    entry = _ask(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)
+    entry = ask_host(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)
     signature = read_version(settings.endpoints, name, entry["version"]).signature
     return _deployment(settings, name, entry["version"], signature, 0.0)
 
@@ -247,130 +253,3 @@ def _error_of(status: int, body: bytes) -> NbaasError:
         404: EndpointNotFoundError,
     }
     return kinds.get(status, EndpointError)(reason)
-
-
-# ---------------------------------------------------------------- the host
-
-
-def read_state(settings: Settings) -> dict[str, Any] | None:
-    """Return what the host wrote about itself; None where none runs."""
-    if not _lock_held(host_folder(settings) / "lock"):
-        return None
-    try:
-        state: dict[str, Any] = json.loads(state_path(settings).read_text())
-    except (OSError, ValueError):
-        return None
-    return state
-
-
-def _lock_held(path: Path) -> bool:
-    fd = _try_lock(path) if path.exists() else None
-    if fd is not None:
-        os.close(fd)
-        return False
-    return path.exists()
-
-
-def _try_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock, None where another process does."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
-
-
-def ensure_host(settings: Settings) -> None:
-    """Return when an endpoint host answers; starts one where none runs."""
-    deadline = time.monotonic() + START_TIMEOUT
-    lock_path = host_folder(settings) / "lock"
-    if (lock := _try_lock(lock_path)) is not None:
-        try:
-            state_path(settings).unlink(missing_ok=True)
-            _spawn_host(settings, lock)
-        finally:
-            os.close(lock)  # the host's copy keeps it
-    while True:
-        with contextlib.suppress(EndpointError):
-            _ask(settings, {"op": "ping"}, timeout=5.0)
-            return
-        if not _lock_held(lock_path):
-            tail = _tail(host_folder(settings) / "host.log")
-            raise EndpointError(
-                f"the endpoint host ended at its start: {tail}", hint="nbaas doctor"
-            )
-        if time.monotonic() > deadline:
-            raise EndpointError("the endpoint host does not answer", hint="nbaas doctor")
-        time.sleep(POLL)
-
-
-def _tail(log: Path) -> str:
-    from nbaas.deploy.children import log_tail
-
-    return log_tail(log)
-
-
-def _spawn_host(settings: Settings, lock: int) -> None:
-    """Start the detached host, which inherits the lock that is held."""
-    log = os.open(
-        host_folder(settings) / "host.log",
-        os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC,
-        0o600,
-    )
-    environment = allowed_environment(os.environ, extra=("XDG_RUNTIME_DIR", "NBAAS_START_TIMEOUT"))
-    try:
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", "nbaas.deploy.detach", str(settings.home), str(lock)],
-            env=environment | {"PYTHONPATH": search_path()},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(lock,),
-            # The kernel's interrupt goes to its whole process group; endpoints must not hear it.
-            start_new_session=True,
-        ).wait(START_TIMEOUT)
-    finally:
-        os.close(log)
-
-
-def _ask(settings: Settings, request: dict[str, Any], timeout: float) -> dict[str, Any]:
-    state = read_state(settings)
-    if state is None:
-        raise EndpointError("no endpoint host runs here", hint="%deploy starts it")
-    return ask(Path(state["control"]), request, timeout)
-
-
-def serve(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> int:
-    """Run the endpoint host in the foreground until SIGTERM or Ctrl-C; return the exit code.
-
-    Raises: DeployError: another host runs for this home, or the port is taken.
-    """
-    import asyncio
-
-    from nbaas.deploy.endpoints import run_host
-
-    lock = _try_lock(host_folder(settings) / "lock")
-    if lock is None:
-        state = read_state(settings) or {}
-        raise DeployError(
-            f"an endpoint host runs already on {state.get('host')}:{state.get('port')}",
-            hint="one host serves all endpoints of a user",
-        )
-    try:
-        asyncio.run(run_host(settings, host, port))
-    finally:
-        os.close(lock)
-    return 0
-
-
-def stop_host(settings: Settings) -> None:
-    """End the host and everything it serves; the next use starts it again."""
-    with contextlib.suppress(EndpointError):
-        _ask(settings, {"op": "shutdown"}, timeout=ASK_TIMEOUT)
-    deadline = time.monotonic() + START_TIMEOUT
-    while _lock_held(host_folder(settings) / "lock") and time.monotonic() < deadline:
-        time.sleep(POLL)

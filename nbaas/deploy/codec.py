@@ -1,4 +1,4 @@
-"""Bytes of a request to arrays and back: Open Inference Protocol v2, JSON and binary, and a plain form.
+"""Bytes of a request to arrays and back: Open Inference Protocol v2, JSON and binary.
 
 Pure: no I/O.  Whatever does not fit raises InputError with the expected signature; nothing else
 leaves here.  Shape letters: B rows of a batch.
@@ -57,10 +57,12 @@ _INFER = msgspec.json.Decoder(_Infer)
 _FLOATS = msgspec.json.Decoder(list[float])
 _INTEGERS = msgspec.json.Decoder(list[int])
 _BOOLEANS = msgspec.json.Decoder(list[bool])
-_ANY = msgspec.json.Decoder()
-_RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_encode = msgspec.json.Encoder().encode
-_FLAT = {"f": _FLOATS, "i": _INTEGERS, "u": _INTEGERS, "b": _BOOLEANS}
+_FLAT: dict[str, msgspec.json.Decoder[Any]] = {
+    "f": _FLOATS,
+    "i": _INTEGERS,
+    "u": _INTEGERS,
+    "b": _BOOLEANS,
+}
 
 
 @dataclass(slots=True)
@@ -81,9 +83,6 @@ class Request:
     @property
     def rows(self) -> int:
         return len(self.arrays[0]) if self.arrays and self.arrays[0].ndim else 1
-
-
-# ---------------------------------------------------------------- requests
 
 
 def decode_infer(body: bytes | memoryview, header_length: int, signature: Signature) -> Request:
@@ -140,10 +139,10 @@ def _named_arrays(inputs: list[_Input], tail: memoryview, signature: Signature) 
         offset += size
     if offset != len(tail):
         raise InputError(f"{len(tail) - offset} bytes follow the last binary input")
-    return _in_order(found, signature)
+    return in_order(found, signature)
 
 
-def _in_order(found: dict[str, Any], signature: Signature) -> list[Any]:
+def in_order(found: dict[str, Any], signature: Signature) -> list[Any]:
     missing = [spec for spec in signature.inputs if spec.name not in found]
     if missing:
         names = ", ".join(repr(spec.name) for spec in missing)
@@ -158,7 +157,7 @@ def _in_order(found: dict[str, Any], signature: Signature) -> list[Any]:
     return arrays
 
 
-def _fits(shape: tuple[int, ...] | list[int], spec: TensorSpec) -> bool:
+def fits(shape: tuple[int, ...] | list[int], spec: TensorSpec) -> bool:
     if len(shape) != len(spec.shape):
         return False
     pairs = zip(shape, spec.shape, strict=True)
@@ -167,7 +166,7 @@ def _fits(shape: tuple[int, ...] | list[int], spec: TensorSpec) -> bool:
 
 def _check(given: _Input, spec: TensorSpec) -> None:
     """Refuse what does not fit the signature before any of its data is looked at."""
-    if given.datatype != spec.datatype or not _fits(given.shape, spec):
+    if given.datatype != spec.datatype or not fits(given.shape, spec):
         shape = ",".join(map(str, given.shape[:MAX_DIMS]))
         raise InputError(f"input {spec.name!r}: expected {spec}, got {given.datatype} [{shape}]")
     if given.shape and given.shape[0] == 0:
@@ -273,66 +272,6 @@ def _outputs(
     return tuple(o.name for o in asked), frozenset(binary)
 
 
-def decode_plain(body: bytes | memoryview, signature: Signature) -> Request:
-    """Return the request of a plain body: `{"inputs": [[...]]}`, `[[...]]` or `{"x": [[...]]}`.
-
-    One row may come without its batch dimension.  A list of v2 inputs is taken as v2.
-    """
-    text = bytes(body)
-    try:
-        content = _top(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise InputError(f"the body is not JSON: {wrong}", hint=plain_example(signature)) from None
-    if content is None:
-        return _plain({signature.inputs[0].name: text}, signature)
-    for key in ("inputs", "instances"):
-        if key in content and signature.input_named(key) is None:
-            inner = bytes(content[key])
-            if inner.lstrip()[:1] == b"{":
-                return _plain(_RAW_OBJECT.decode(inner), signature)
-            if _is_v2(inner):
-                return decode_infer(text, JSON_BODY, signature)
-            return _plain({signature.inputs[0].name: inner}, signature)
-    return _plain(content, signature)
-
-
-def _top(text: bytes) -> dict[str, Any] | None:
-    """Return the fields of a JSON object; None for a list.  Raises DecodeError for anything else."""
-    first = text.lstrip()[:1]
-    if first == b"[":
-        return None
-    if first == b"{":
-        return _RAW_OBJECT.decode(text)
-    _ANY.decode(text)
-    raise msgspec.DecodeError("neither a list nor an object")
-
-
-def _is_v2(inner: bytes) -> bool:
-    return inner.lstrip()[:1] == b"[" and inner.lstrip()[1:].lstrip()[:1] == b"{"
-
-
-def _plain(fields: dict[str, Any], signature: Signature) -> Request:
-    known = {spec.name for spec in signature.inputs}
-    if extra := sorted(fields.keys() - known):
-        raise InputError(f"there is no input {extra[0]!r}", hint=plain_example(signature))
-    found: dict[str, Any] = {}
-    single: set[bool] = set()
-    for spec in signature.inputs:
-        if spec.name in fields:
-            array = array_from(fields[spec.name], spec)
-            row = array.ndim == len(spec.shape) - 1 and spec.shape[0] == -1
-            array = array[None] if row else array
-            if not _fits(array.shape, spec) or not len(array):
-                shape = ",".join(map(str, array.shape))
-                raise InputError(
-                    f"input {spec.name!r}: expected {spec}, got {spec.datatype} [{shape}]"
-                )
-            single.add(row)
-            found[spec.name] = array
-    arrays = _in_order(found, signature)
-    return Request(arrays, style="plain", squeeze=single == {True})
-
-
 def inflated(body: bytes | memoryview, encoding: str, limit: int) -> bytes:
     """Return the body of a compressed request, at most `limit` bytes."""
     window = 31 if encoding == "gzip" else 15
@@ -351,97 +290,3 @@ def inflated(body: bytes | memoryview, encoding: str, limit: int) -> bytes:
 def expected(signature: Signature) -> str:
     """Return the inputs of a signature as one phrase: "expected input 'x' FP32 [-1,64]"."""
     return "expected " + ", ".join(f"input {s.name!r} {s}" for s in signature.inputs)
-
-
-def plain_example(signature: Signature) -> str:
-    if len(signature.inputs) == 1:
-        return f'{expected(signature)}, as {{"inputs": [...]}}'
-    names = ", ".join(f'"{s.name}": [...]' for s in signature.inputs)
-    return f"{expected(signature)}, as {{{names}}}"
-
-
-# ---------------------------------------------------------------- answers
-
-
-@dataclass(slots=True)
-class Encoder:
-    """Encodes the answers of one version; the parts that do not change are made once."""
-
-    model: str
-    version: str
-    signature: Signature
-    _head: bytes = b""
-    _single: bytes = b""
-
-    def __post_init__(self) -> None:
-        name, version = _encode(self.model), _encode(self.version)
-        self._head = b'{"model_name":%b,"model_version":%b,' % (name, version)
-        spec = self.signature.outputs[0]
-        self._single = b'"outputs":[{"name":%b,"datatype":"%b","shape":' % (
-            _encode(spec.name),
-            spec.datatype.encode(),
-        )
-
-    def encode(self, request: Request, arrays: list[Any]) -> tuple[int, bytes]:
-        """Return the header length (JSON_BODY for plain JSON) and the body.  `arrays` are (B, ...)."""
-        if request.style == "plain":
-            return JSON_BODY, self._plain(request, arrays)
-        head = self._head if request.id is None else self._with_id(request.id)
-        if not request.binary and not request.outputs and len(arrays) == 1:
-            array = arrays[0]
-            shape = ",".join(map(str, array.shape)).encode()
-            return JSON_BODY, b'%b%b[%b],"data":%b}]}' % (
-                head,
-                self._single,
-                shape,
-                _encode(_cells(array, self.signature.outputs[0])),
-            )
-        return self._mixed(request, arrays, head)
-
-    def _with_id(self, identity: str) -> bytes:
-        return b'%b"id":%b,' % (self._head, _encode(identity))
-
-    def _mixed(self, request: Request, arrays: list[Any], head: bytes) -> tuple[int, bytes]:
-        wanted = request.outputs or tuple(spec.name for spec in self.signature.outputs)
-        by_name = {s.name: (s, a) for s, a in zip(self.signature.outputs, arrays, strict=True)}
-        described, tails = [], []
-        for name in wanted:
-            spec, array = by_name[name]
-            entry: dict[str, Any] = {
-                "name": name,
-                "datatype": spec.datatype,
-                "shape": list(array.shape),
-            }
-            if name in request.binary:
-                data = array.tobytes()
-                entry["parameters"] = {"binary_data_size": len(data)}
-                tails.append(data)
-            else:
-                entry["data"] = _cells(array, spec)
-            described.append(entry)
-        text = b'%b"outputs":%b}' % (head, _encode(described))
-        return (len(text) if request.binary else JSON_BODY), b"".join([text, *tails])
-
-    def _plain(self, request: Request, arrays: list[Any]) -> bytes:
-        rows = [a[0] if request.squeeze else a for a in arrays]
-        named = {
-            s.name: _nested_cells(a, s) for s, a in zip(self.signature.outputs, rows, strict=True)
-        }
-        outputs = next(iter(named.values())) if len(named) == 1 else named
-        return _encode({"outputs": outputs, "model_version": self.version})
-
-
-def _cells(array: Any, spec: TensorSpec) -> list[Any]:
-    """Return the cells of an array as one flat list of numbers; BF16 as floats."""
-    cells: list[Any] = _readable(array, spec).ravel().tolist()
-    return cells
-
-
-def _nested_cells(array: Any, spec: TensorSpec) -> Any:
-    return _readable(array, spec).tolist()
-
-
-def _readable(array: Any, spec: TensorSpec) -> Any:
-    if spec.datatype == "BF16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array

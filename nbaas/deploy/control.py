@@ -67,10 +67,16 @@ async def serve_control(path: Path, answer: Answer) -> asyncio.Server:
                     await writer.drain()
         writer.close()
 
+    listener = _listener(path)
+    return await asyncio.start_unix_server(on_client, sock=listener, limit=MAX_LINE)
+
+
+def _listener(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(on_client, path, limit=MAX_LINE)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
     path.chmod(0o600)
-    return server
+    return listener
 
 
 async def _answered(line: bytes, answer: Answer) -> dict[str, Any]:

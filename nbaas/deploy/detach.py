@@ -9,7 +9,7 @@ import sys
 def main(argv: list[str]) -> None:
     if os.fork():
         os._exit(0)
-    from nbaas.deploy.endpoints import main as host
+    from nbaas.deploy.host import main as host
 
     host(argv)
 

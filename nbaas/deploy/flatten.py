@@ -7,21 +7,17 @@ path.  Rule: identity is kept; what was one object (tied weights, a shared submo
 
 from __future__ import annotations
 
-import base64
 import builtins
 import collections
-import datetime
 import enum
 import functools
 import importlib
-import logging
 import math
-import pathlib
-import re
 import types
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbaas.deploy.atoms import atom_node
 from nbaas.errors import DeployError
 
 Value = Any  # a JSON scalar or {"ref": index}
@@ -95,26 +91,10 @@ class Encoder:
     def _scalar(self, item: Any, path: str) -> list[Any] | None:
         if isinstance(item, enum.Enum):
             return ["enum", self._global(type(item), path), item.name]
-        if type(item) is float:
-            return ["float", repr(item)]
-        if type(item) is complex:
-            return ["complex", repr(item.real), repr(item.imag)]
-        if type(item) in (bytes, bytearray):
-            return [type(item).__name__, base64.b64encode(item).decode()]
-        if isinstance(item, pathlib.PurePath):
-            return ["path", str(item)]
-        if type(item) is re.Pattern and isinstance(item.pattern, str):
-            return ["regex", item.pattern, item.flags]
-        if type(item) in (datetime.datetime, datetime.date):
-            return ["date", type(item).__name__, item.isoformat()]
-        if isinstance(item, logging.Logger):
-            return ["logger", item.name]
-        if type(item) is range:
-            return ["range", item.start, item.stop, item.step]
         if type(item) is slice:
             parts = (item.start, item.stop, item.step)
             return ["slice", *(self.value(part, path) for part in parts)]
-        return None
+        return atom_node(item)
 
     def _container(self, item: Any, path: str) -> list[Any] | None:
         kind = type(item)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import secrets
 import signal
@@ -14,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nbaas.deploy.children import Backoff, Child, first_line, log_tail, start_child
+from nbaas.deploy.children import Backoff, Child, first_line, log_tail
 from nbaas.deploy.manifest import VersionManifest
+from nbaas.deploy.nursery import Nursery
 from nbaas.deploy.registry import Options
 from nbaas.deploy.replica import ReplicaSpec
 from nbaas.errors import DeployError, NbaasError, error_named
-from nbaas.records import to_json
 
 DRAIN_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
@@ -28,9 +27,8 @@ DRAIN_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 class Surroundings:
     """What the host gives every replica."""
 
-    environment: dict[str, str]
+    nursery: Nursery
     sockets: Path  # folder
-    lifeline: int  # read end
     changed: Callable[[], None]  # a replica came or went: the table is due
     ready_timeout: float  # seconds
 
@@ -96,15 +94,12 @@ class Fleet:
         """Start a process in `replica`'s place and wait until it is ready."""
         ready, said = os.pipe()
         replica.socket = str(self.around.sockets / f"{secrets.token_hex(8)}.sock")
-        spec = self._spec(replica.socket, said)
         try:
-            child = start_child(
-                "nbaas.deploy.replica",
-                [json.dumps(to_json(spec))],
-                env=self._environment(),
+            child = await self.around.nursery.replica(
+                self._spec(replica.socket, said),
+                threads=self._threads(),
                 log=self.log,
-                keep=(said, self.around.lifeline),
-                on_exit=lambda _code: self._exited(replica, child),
+                on_exit=lambda ended: self._exited(replica, ended),
             )
         finally:
             os.close(said)
@@ -129,7 +124,7 @@ class Fleet:
             version=str(self.version),
             name=self.name,
             ready=ready,
-            lifeline=self.around.lifeline,
+            lifeline=-1,  # whoever starts it knows
             parent=os.getpid(),
             max_batch=self.options.max_batch,
             max_wait=self.options.max_wait,
@@ -142,13 +137,11 @@ class Fleet:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return self.options.threads or max(1, (cores or 1) // len(self.replicas))
 
-    def _environment(self) -> dict[str, str]:
-        return self.around.environment | {"OMP_NUM_THREADS": str(self._threads())}
-
     def _reason(self, message: dict[str, Any] | None, child: Child) -> NbaasError:
         if message is not None:
             return error_named(message["kind"], message["error"], message.get("hint", ""))
-        ended = f"signal {-child.code}" if (child.code or 0) < 0 else f"exit code {child.code}"
+        code = child.code or 0
+        ended = f"signal {-code}" if code < 0 else f"exit code {code}"
         tail = log_tail(self.log)
         return DeployError(
             f"{self.name} {self.version} ended before it was ready ({ended})"
@@ -160,8 +153,7 @@ class Fleet:
         if replica.child is not child:
             return
         was_ready, replica.ready = replica.ready, False
-        with contextlib.suppress(OSError):
-            Path(replica.socket).unlink()
+        _forget(replica.socket)
         if was_ready and not self.stopping:
             self.around.changed()
             self._spawn_task(self._run(replica, first=False))
@@ -199,8 +191,7 @@ class Fleet:
         children = [r.child for r in self.replicas if r.child is not None and r.child.code is None]
         await asyncio.gather(*(child.end(DRAIN_GRACE) for child in children))
         for replica in self.replicas:
-            with contextlib.suppress(OSError):
-                Path(replica.socket).unlink()
+            _forget(replica.socket)
 
     @property
     def ready(self) -> int:
@@ -234,6 +225,11 @@ class Fleet:
             "inputs": [_tensor(spec) for spec in signature.inputs],
             "outputs": [_tensor(spec) for spec in signature.outputs],
         }
+
+
+def _forget(path: str) -> None:
+    with contextlib.suppress(OSError):
+        Path(path).unlink()
 
 
 def _tensor(spec: Any) -> dict[str, Any]:

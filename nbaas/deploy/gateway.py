@@ -10,78 +10,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import hashlib
 import hmac
 import json
 import os
-import random
 import signal
 import socket
 import sys
-import time
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from nbaas.deploy.counters import Counters, scraped
-from nbaas.deploy.frames import DEFLATE, GZIP, PLAIN
-from nbaas.deploy.http import JSON, NO_SNIFF, Answer, Connection, Request, error_body
+from nbaas.deploy.frames import DEFLATE, GZIP
+from nbaas.deploy.http import Connection
 from nbaas.deploy.links import Exchange, Link, Pool
+from nbaas.deploy.messages import JSON, NO_SNIFF, Answer, Request, error_body
 from nbaas.deploy.routes import answer_route
+from nbaas.deploy.table import Endpoint, Target, Version, bearer_digest, hot_paths
 
 SWEEP = 0.5  # seconds
+DRAIN_POLL = 0.02
 IDLE_TIMEOUT = 75.0
 READ_TIMEOUT = 30.0
 SMALL_BODY = 1 << 20  # of requests that carry no tensors
 RETRY_AFTER = b"Retry-After: 1\r\n"
-
-
-@dataclass(slots=True)
-class Version:
-    """One version with its replicas; `head` are the header lines of its answers."""
-
-    name: str
-    number: str
-    pool: Pool
-    metadata: dict[str, Any]
-    head: bytes
-
-
-@dataclass(slots=True)
-class Endpoint:
-    """What the table says about one endpoint; tokens are SHA-256 digests and when they expire."""
-
-    name: str
-    tokens: list[tuple[bytes, float]]
-    versions: dict[str, Version]
-    current: str
-    max_body: int
-    canary: tuple[str, float] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def chosen(self, request: Request) -> Version | None:
-        """Return the version for a request that names none: the current one, or the canary."""
-        if self.canary is not None and self.canary[0] in self.versions:
-            wish = request.headers.get(b"x-nbaas-canary", b"").lower()
-            key = request.headers.get(b"x-nbaas-key")
-            if wish == b"always" or (wish != b"never" and self._drawn(key, self.canary[1])):
-                return self.versions[self.canary[0]]
-        return self.versions.get(self.current)
-
-    def _drawn(self, key: bytes | None, percent: float) -> bool:
-        """Whether the canary takes this one; a key always falls on the same side."""
-        share = random.random() if key is None else (zlib.crc32(key) % 10_000) / 10_000  # noqa: S311
-        return share * 100 < percent
-
-
-@dataclass(slots=True)
-class Target:
-    """What a path of the hot routes means."""
-
-    endpoint: Endpoint
-    version: str  # empty: chosen by the endpoint
-    flags: int
 
 
 class Gateway:
@@ -96,6 +47,7 @@ class Gateway:
         self.targets: dict[bytes, Target] = {}
         self.host_token = b""  # SHA-256 of the token that may see everything
         self.connections: set[Connection] = set()
+        self.retired: set[Pool] = set()
         self.draining = False
 
     # ------------------------------------------------------------ the table
@@ -110,9 +62,9 @@ class Gateway:
         kept = {(e.name, v.number) for e in self.endpoints.values() for v in e.versions.values()}
         for key, version in old.items():
             if key not in kept:
-                version.pool.close(self._drained)
+                self._retire(version)
         self.targets = {
-            path: target for e in self.endpoints.values() for path, target in _targets(e).items()
+            path: target for e in self.endpoints.values() for path, target in hot_paths(e).items()
         }
 
     def _endpoint(
@@ -133,13 +85,18 @@ class Gateway:
             versions=versions,
             current=entry["current"],
             max_body=entry["max_body"],
-            canary=(canary["version"], canary["percent"]) if canary else None,
+            canary=(str(canary["version"]), canary["percent"]) if canary else None,
         )
 
     def _version(self, name: str, number: str, described: dict[str, Any]) -> Version:
         pool = Pool(self.loop, Counters(), queue=described["queue"], timeout=described["timeout"])
         head = NO_SNIFF + b"X-Nbaas-Version: %b\r\n" % number.encode()
         return Version(name, number, pool, described["metadata"], head)
+
+    def _retire(self, version: Version) -> None:
+        """Let a version answer what it has; no new request reaches it."""
+        self.retired.add(version.pool)
+        version.pool.retire(self._drained)
 
     def _drained(self, link: Link) -> None:
         self.tell({"drained": link.path})
@@ -166,17 +123,13 @@ class Gateway:
         return None
 
     def allowed(self, request: Request, endpoint: Endpoint | None) -> bool:
-        """Whether the bearer token is one of the endpoint's or the host's; constant time in it."""
-        scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not token:
+        """Whether the bearer token is one of the endpoint's or the host's."""
+        digest = bearer_digest(request)
+        if digest is None:
             return False
-        digest = hashlib.sha256(token.strip()).digest()
         if hmac.compare_digest(digest, self.host_token):
             return True
-        for known, expires in endpoint.tokens if endpoint is not None else ():
-            if hmac.compare_digest(digest, known):
-                return not expires or time.time() < expires
-        return False
+        return endpoint is not None and endpoint.accepts(digest)
 
     def _overload(self, request: Request, target: Target) -> Answer | None:
         version = self._version_of(request, target)
@@ -234,6 +187,10 @@ class Gateway:
         for endpoint in self.endpoints.values():
             for version in endpoint.versions.values():
                 version.pool.expire(now)
+        for pool in list(self.retired):
+            pool.expire(now)
+            if not pool.links:
+                self.retired.discard(pool)
         for connection in list(self.connections):
             connection.sweep(now, idle=IDLE_TIMEOUT, reading=READ_TIMEOUT)
         self.loop.call_later(SWEEP, self.sweep)
@@ -257,30 +214,17 @@ class Gateway:
             for e in self.endpoints.values()
         }
 
-    async def drain(self, timeout: float) -> None:
-        """Refuse what is new, answer what is in flight, at most `timeout` seconds."""
+    async def drain(self, grace: float) -> None:
+        """Refuse what is new, answer what is in flight, at most `grace` seconds."""
         self.draining = True
-        deadline = self.loop.time() + timeout
+        deadline = self.loop.time() + grace
         for connection in list(self.connections):
             connection.close_when_idle()
-        while self.loop.time() < deadline and any(c.busy for c in self.connections):
-            await asyncio.sleep(0.02)
+        while self.loop.time() < deadline and any(c.busy for c in self.connections):  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_POLL)
 
 
 _ENCODINGS = {b"gzip": GZIP, b"deflate": DEFLATE, b"identity": 0}
-
-
-def _targets(endpoint: Endpoint) -> dict[bytes, Target]:
-    """Return the hot paths of one endpoint."""
-    base = f"/v2/models/{endpoint.name}"
-    found = {
-        f"{base}/infer": Target(endpoint, "", 0),
-        f"/predict/{endpoint.name}": Target(endpoint, "", PLAIN),
-    }
-    for number in endpoint.versions:
-        found[f"{base}/versions/{number}/infer"] = Target(endpoint, number, 0)
-        found[f"/predict/{endpoint.name}/versions/{number}"] = Target(endpoint, number, PLAIN)
-    return {path.encode(): target for path, target in found.items()}
 
 
 def _error(status: int, reason: str) -> Answer:

@@ -7,79 +7,19 @@ Answers leave in the order of the requests.  Whatever a client does to its own c
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import deque
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import httptools
 
 from nbaas.deploy.links import Exchange
+from nbaas.deploy.messages import JSON, WANTED, Answer, Request, error_body, status_line
 
 KEPT_BODY = 64 << 10  # a refused body of at most so many bytes is read to keep the connection
 LINGER = 2.0  # seconds to read on after a refusal, so that the client sees the answer
 MAX_HEADERS = 32 << 10  # bytes
 MAX_PIPELINED = 16
-REASONS = {
-    200: "OK",
-    202: "Accepted",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    411: "Length Required",
-    413: "Content Too Large",
-    415: "Unsupported Media Type",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
-WANTED = frozenset(
-    {
-        b"authorization",
-        b"content-length",
-        b"content-encoding",
-        b"content-type",
-        b"inference-header-content-length",
-        b"expect",
-        b"x-request-id",
-        b"x-nbaas-canary",
-        b"x-nbaas-key",
-        b"transfer-encoding",
-    }
-)
-LINES = {status: f"HTTP/1.1 {status} {text}\r\n".encode() for status, text in REASONS.items()}
-JSON = b"Content-Type: application/json\r\n"
-NO_SNIFF = b"X-Content-Type-Options: nosniff\r\n"
-
-
-class Request:
-    """A request whose body is still to come, or is all here; `headers` are those in WANTED."""
-
-    __slots__ = ("body", "headers", "keep_alive", "limit", "method", "plan", "refusal", "url")
-
-    def __init__(self) -> None:
-        self.method = b""
-        self.url = b""
-        self.headers: dict[bytes, bytes] = {}
-        self.body: list[bytes] = []
-        self.keep_alive = True
-        self.limit = 0  # bytes of body that are taken
-        self.plan: Any = None  # what the routes decided by the head
-        self.refusal: Answer | None = None
-
-
-class Answer:
-    """A whole answer: status, header lines of its own, body."""
-
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(self, status: int, body: bytes, headers: bytes = JSON) -> None:
-        self.status = status
-        self.body = body
-        self.headers = headers
 
 
 class Routes(Protocol):
@@ -138,6 +78,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._refuse_connection(400, "no protocol to upgrade to")
         except httptools.HttpParserCallbackError:
+            traceback.print_exc()  # ours
             self._refuse_connection(400, "the request cannot be read")
         except httptools.HttpParserError as wrong:
             self._refuse_connection(400, f"this is not HTTP/1.1: {wrong}")
@@ -219,10 +160,10 @@ class Connection(asyncio.Protocol):
             )
         else:
             kind = JSON
-        self._write(LINES.get(status) or _line(status), kind + exchange.answer_head, body)
+        self._write(status_line(status), kind + exchange.answer_head, body)
 
     def respond(self, answer: Answer) -> None:
-        self._write(LINES.get(answer.status) or _line(answer.status), answer.headers, answer.body)
+        self._write(status_line(answer.status), answer.headers, answer.body)
 
     def _write(self, line: bytes, headers: bytes, body: bytes) -> None:
         request, self.busy = self.busy, None
@@ -260,7 +201,7 @@ class Connection(asyncio.Protocol):
         self.lingering = True
         self.since = self.loop.time()
         head = b"%b%bConnection: close\r\nContent-Length: %d\r\n\r\n" % (
-            LINES.get(answer.status) or _line(answer.status),
+            status_line(answer.status),
             answer.headers,
             len(answer.body),
         )
@@ -295,13 +236,3 @@ class Connection(asyncio.Protocol):
             self.busy.keep_alive = False
         elif self._transport is not None:
             self._transport.close()
-
-
-def _line(status: int) -> bytes:
-    return f"HTTP/1.1 {status} Status\r\n".encode()
-
-
-def error_body(reason: str) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode({"error": reason})

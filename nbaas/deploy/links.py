@@ -174,6 +174,7 @@ class Pool:
         self.timeout = timeout  # seconds
         self.links: dict[str, Link] = {}
         self.waiting: deque[Exchange] = deque()
+        self._on_retired: Callable[[Link], None] | None = None
 
     @property
     def ready(self) -> bool:
@@ -224,6 +225,8 @@ class Pool:
             if link is None:
                 return
             link.send(waiting.popleft())
+        if self._on_retired is not None:
+            self.set_links({}, self._on_retired)
 
     def finish(
         self, exchange: Exchange, status: int, header_length: int, body: bytes, batch: int
@@ -258,11 +261,7 @@ class Pool:
                 self._answer(exchange, 504, -1, text.encode())
         self.dispatch()
 
-    def close(self, on_drained: Callable[[Link], None]) -> None:
-        """Drain every replica; what waits goes out first if a replica has room, else is refused."""
+    def retire(self, on_drained: Callable[[Link], None]) -> None:
+        """Take nothing new; the replicas are let go once what waits here is answered."""
+        self._on_retired = on_drained
         self.dispatch()
-        while self.waiting:
-            self._answer(
-                self.waiting.popleft(), 503, -1, b'{"error":"this version is being withdrawn"}'
-            )
-        self.set_links({}, on_drained)

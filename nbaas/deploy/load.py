@@ -140,7 +140,8 @@ def check_golden(loaded: Loaded, directory: Path) -> list[Any]:
         if output.shape != expected.shape or far:
             difference = (output.double() - expected.double()).abs().max().item()
             raise DeployError(
-                f"output {spec.name!r} of the rebuilt model differs from the notebook's by {difference:.3g}",
+                f"output {spec.name!r} of the rebuilt model differs from the notebook's "
+                f"by {difference:.3g}",
                 hint="the model depends on something that is not in it",
             )
     return inputs

@@ -151,7 +151,7 @@ def _first_run(model: Any, names: list[str], inputs: list[Any], how: str) -> tup
     rows = [x.unsqueeze(0) for x in inputs]
     try:
         return rows, call(model, rows, specs, how)
-    except Exception as raised:
+    except Exception as raised:  # noqa: BLE001
         failure = failure or raised
         shapes = ", ".join(f"{n} {list(x.shape)}" for n, x in zip(names, inputs, strict=True))
         raise DeployError(

@@ -6,18 +6,14 @@ Rule: only a replica rebuilds; whoever lists or inspects versions reads their ma
 
 from __future__ import annotations
 
-import base64
 import collections
-import datetime
 import functools
 import importlib
-import logging
-import pathlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbaas.deploy.atoms import atom_value, is_atom
 from nbaas.errors import BundleError
 
 Value = Any  # a JSON scalar or {"ref": index}
@@ -54,7 +50,10 @@ class Decoder:
         index = item["ref"]
         if index not in self.made:
             kind, *parts = self.nodes[index]
-            made = getattr(self, f"_make_{kind}")(index, *parts)
+            if is_atom(kind):
+                made = atom_value(kind, parts)
+            else:
+                made = getattr(self, f"_make_{kind}")(index, *parts)
             self.made[index] = made
         return self.made[index]
 
@@ -63,33 +62,6 @@ class Decoder:
 
     def _make_enum(self, _index: int, cls: str, name: str) -> Any:
         return self.resolve(cls)[name]
-
-    def _make_float(self, _index: int, text: str) -> float:
-        return float(text)
-
-    def _make_complex(self, _index: int, real: str, imag: str) -> complex:
-        return complex(float(real), float(imag))
-
-    def _make_bytes(self, _index: int, text: str) -> bytes:
-        return base64.b64decode(text)
-
-    def _make_bytearray(self, _index: int, text: str) -> bytearray:
-        return bytearray(base64.b64decode(text))
-
-    def _make_path(self, _index: int, text: str) -> pathlib.Path:
-        return pathlib.Path(text)
-
-    def _make_regex(self, _index: int, pattern: str, flags: int) -> re.Pattern[str]:
-        return re.compile(pattern, flags)
-
-    def _make_date(self, _index: int, kind: str, text: str) -> Any:
-        return getattr(datetime, kind).fromisoformat(text)
-
-    def _make_logger(self, _index: int, name: str) -> logging.Logger:
-        return logging.getLogger(name)
-
-    def _make_range(self, _index: int, start: int, stop: int, step: int) -> range:
-        return range(start, stop, step)
 
     def _make_slice(self, _index: int, *parts: Value) -> slice:
         return slice(*self._values(list(parts)))

@@ -75,7 +75,7 @@ class EndpointRecord:
         return next((token for token in self.tokens if token.id == token_id), None)
 
 
-def checked_name(name: str) -> str:
+def checked_name(name: Any) -> str:
     """Return `name`; raises UsageError where it cannot be an endpoint's."""
     if not isinstance(name, str) or NAME.fullmatch(name) is None:
         raise UsageError(

@@ -24,11 +24,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from nbaas.deploy.frames import DEFLATE, GZIP, LENGTH, PLAIN, REQUEST, answer
+from nbaas.deploy.frames import DEFLATE, GZIP, PLAIN, answer
+from nbaas.deploy.inbox import Frame, Inbox
 from nbaas.errors import InputError, NbaasError
 from nbaas.records import from_json
 
-FIRST_BUFFER = 1 << 20  # bytes; grows to the largest request seen
 JSON_BODY = -1
 
 
@@ -61,64 +61,6 @@ class Asked:
     header_length: int = JSON_BODY
 
 
-class Inbox:
-    """Frames from the gateway's socket, read into one buffer that is used again and again."""
-
-    def __init__(self, link: socket.socket) -> None:
-        self.link = link
-        self._buffer = bytearray(FIRST_BUFFER)
-        self._start = self._end = 0
-
-    def receive(self, *, wait: bool) -> bool:
-        """Read what has arrived; False at the end of the stream, or with nothing there to read."""
-        if self._end == len(self._buffer):
-            self._make_room()
-        flags = 0 if wait else socket.MSG_DONTWAIT
-        try:
-            count = self.link.recv_into(memoryview(self._buffer)[self._end :], 0, flags)
-        except BlockingIOError:
-            return False
-        self._end += count
-        return count > 0
-
-    def _make_room(self) -> None:
-        held = self._end - self._start
-        need = self._needed()
-        if need > len(self._buffer):
-            larger = bytearray(need + FIRST_BUFFER)
-            larger[:held] = memoryview(self._buffer)[self._start : self._end]
-            self._buffer = larger
-        else:
-            self._buffer[:held] = self._buffer[self._start : self._end]
-        self._start, self._end = 0, held
-
-    def _needed(self) -> int:
-        """Return the bytes of the frame at the start, as far as its length is here."""
-        if self._end - self._start < LENGTH:
-            return FIRST_BUFFER
-        length = int.from_bytes(
-            memoryview(self._buffer)[self._start : self._start + LENGTH], "little"
-        )
-        return LENGTH + length
-
-    def take(self) -> tuple[int, int, int, bytes] | None:
-        """Return the next whole frame: id, flags, header length, body; None while it is not here."""
-        held = self._end - self._start
-        if held < REQUEST.size:
-            return None
-        length, identity, flags, header_length = REQUEST.unpack_from(self._buffer, self._start)
-        end = self._start + LENGTH + length
-        if end > self._end:
-            if end > len(self._buffer):
-                self._make_room()
-            return None
-        body = bytes(memoryview(self._buffer)[self._start + REQUEST.size : end])
-        self._start = end
-        if self._start == self._end:
-            self._start = self._end = 0
-        return identity, flags, header_length, body
-
-
 class Stop:
     """SIGTERM: at once where nothing is in work, else after the batch."""
 
@@ -137,7 +79,7 @@ class Server:
     """Batches requests and answers them; `runner` runs arrays through the model."""
 
     def __init__(self, runner: Any, spec: ReplicaSpec, max_batch: int, stop: Stop) -> None:
-        from nbaas.deploy.codec import Encoder
+        from nbaas.deploy.answers import Encoder
 
         self.runner = runner
         self.spec = spec
@@ -161,9 +103,9 @@ class Server:
             if self.stop.asked:
                 raise SystemExit(0)
 
-    def _gather(self, inbox: Inbox) -> list[tuple[int, int, int, bytes]]:
+    def _gather(self, inbox: Inbox) -> list[Frame]:
         """Return what has arrived, at least one frame and at most `max_batch`; none at the end."""
-        frames: list[tuple[int, int, int, bytes]] = []
+        frames: list[Frame] = []
         while len(frames) < self.max_batch:
             frame = inbox.take()
             if frame is not None:
@@ -185,7 +127,7 @@ class Server:
             select.select([inbox.link], [], [], self.spec.max_wait)
         return inbox.receive(wait=False)
 
-    def answer(self, frames: list[tuple[int, int, int, bytes]]) -> bytes:
+    def answer(self, frames: list[Frame]) -> bytes:
         """Return the answers to `frames`, in their order, as frames."""
         asked = [self._decoded(*frame) for frame in frames]
         groups: dict[Any, list[Asked]] = {}
@@ -200,7 +142,8 @@ class Server:
         )
 
     def _decoded(self, identity: int, flags: int, header_length: int, body: bytes) -> Asked:
-        from nbaas.deploy.codec import decode_infer, decode_plain, inflated
+        from nbaas.deploy.codec import decode_infer, inflated
+        from nbaas.deploy.plain import decode_plain
 
         one = Asked(identity)
         try:
@@ -258,60 +201,6 @@ def _refuse(one: Asked, status: int, reason: str) -> None:
     one.reply = json.dumps({"error": reason}).encode()
 
 
-class TorchRunner:
-    """Runs arrays through the rebuilt module."""
-
-    def __init__(self, loaded: Any) -> None:
-        self.loaded = loaded
-        self.manifest = loaded.manifest
-        self._bf16 = [spec.datatype == "BF16" for spec in self.manifest.signature.inputs]
-
-    def run_arrays(self, arrays: list[Any]) -> list[Any]:
-        """Return output arrays (B, ...) for input arrays (B, ...); bfloat16 as its 16 bits."""
-        import torch
-
-        with torch.inference_mode():
-            inputs = [_tensor(a, bf16) for a, bf16 in zip(arrays, self._bf16, strict=True)]
-            outputs = self.loaded.run(inputs)
-            return [
-                y.view(torch.int16).numpy().view("<u2") if y.dtype is torch.bfloat16 else y.numpy()
-                for y in outputs
-            ]
-
-
-def _tensor(array: Any, bf16: bool) -> Any:  # noqa: FBT001
-    import warnings
-
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # read-only memory: nothing writes to an input
-        tensor = torch.from_numpy(array.view("<i2") if bf16 else array)
-    return tensor.view(torch.bfloat16) if bf16 else tensor
-
-
-def prepared(spec: ReplicaSpec) -> tuple[TorchRunner, int]:
-    """Return a warm runner that has given the golden answer, and its batch size."""
-    import torch
-
-    torch.set_num_threads(max(1, spec.threads))
-    from nbaas.deploy.load import check_golden, load_version
-
-    device = spec.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = load_version(Path(spec.directory), device)
-    golden = check_golden(loaded, Path(spec.directory))
-    runner = TorchRunner(loaded)
-    max_batch = 1
-    if loaded.manifest.batchable:
-        max_batch = spec.max_batch or 32
-        with torch.inference_mode():
-            for size in {1, 2, max_batch}:
-                loaded.run([x[:1].expand(size, *x.shape[1:]).contiguous() for x in golden])
-    return runner, max_batch
-
-
 def main(argv: list[str]) -> None:
     spec = from_json(ReplicaSpec, json.loads(argv[1]))
     from nbaas.worker.guard import die_with_parent, hold_lifeline
@@ -331,7 +220,7 @@ def serve_replica(spec: ReplicaSpec) -> None:
     listener.bind(spec.socket)
     listener.listen(4)
     try:
-        runner, max_batch = prepared(spec)
+        runner, max_batch = _prepared(spec)
     except Exception as failed:  # noqa: BLE001 - the user's source may raise anything
         traceback.print_exc()
         _say(spec.ready, _failure(failed))
@@ -349,6 +238,17 @@ def serve_replica(spec: ReplicaSpec) -> None:
         stop.idle = False
         with link:
             server.serve(link)
+
+
+def _prepared(spec: ReplicaSpec) -> tuple[Any, int]:
+    from nbaas.deploy.runner import torch_runner
+
+    return torch_runner(
+        Path(spec.directory),
+        device=spec.device,
+        threads=max(1, spec.threads),
+        max_batch=spec.max_batch,
+    )
 
 
 def _failure(failed: Exception) -> dict[str, Any]:

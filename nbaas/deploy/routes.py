@@ -10,10 +10,11 @@ from urllib.parse import unquote
 import msgspec
 
 from nbaas._version import __version__
-from nbaas.deploy.http import JSON, NO_SNIFF, Answer, Request, error_body
+from nbaas.deploy.messages import JSON, NO_SNIFF, Answer, Request, error_body
 
 if TYPE_CHECKING:
-    from nbaas.deploy.gateway import Endpoint, Gateway
+    from nbaas.deploy.gateway import Gateway
+    from nbaas.deploy.table import Endpoint
 
 EXTENSIONS = ["binary_tensor_data"]
 TEXT = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"

@@ -1,9 +1,7 @@
 """The notebook's classes and functions as the text of a real module, with the names they need.
 
-Found, not executed: the text of a definition comes from the cell that its functions were compiled
-from, so an object made before the cell was run again takes its own class along.  Names are needed
-when the body of a definition needs them, or a method that `forward` can reach; what only
-`__init__` or a training step needs (a data set, a logger) stays behind, for objects are rebuilt
+Names are needed when the body of a definition needs them, or a method that `forward` can reach; what
+only `__init__` or a training step needs (a data set, a logger) stays behind, for objects are rebuilt
 without their constructor.
 """
 
@@ -12,16 +10,20 @@ import __future__
 
 import ast
 import builtins
-import dis
-import inspect
-import linecache
-import textwrap
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbaas.errors import DeployError
+from nbaas.deploy.definitions import (
+    Definition,
+    Needs,
+    Parsed,
+    definition_text,
+    namespace_of,
+    parsed,
+)
 
 NOTEBOOK = "__main__"
 MODULE = "nbaas_notebook"  # the name of the written module
@@ -29,166 +31,6 @@ LITERAL_LIMIT = 2000  # characters; longer constants travel with the structure
 # Methods that torch or the replica calls without naming them in reachable code.
 ENTRY_POINTS = frozenset({"forward", "__call__", "__setstate__", "__getstate__", "__getattr__"})
 BUILDERS = frozenset({"__init__", "__new__", "__post_init__"})
-
-Definition = type | types.FunctionType
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """Names that a piece of code asks its module for, and attributes it may reach methods by."""
-
-    names: frozenset[str]
-    attributes: frozenset[str]
-
-    def __or__(self, other: Needs) -> Needs:
-        return Needs(self.names | other.names, self.attributes | other.attributes)
-
-
-NOTHING = Needs(frozenset(), frozenset())
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """One top-level definition: its text, what defining it needs, what each method needs."""
-
-    name: str
-    text: str
-    is_class: bool
-    at_definition: Needs
-    methods: dict[str, Needs]
-
-
-def parsed(name: str, text: str) -> Parsed:
-    """Return what `text`, one class or function statement, defines and needs."""
-    module = compile(text, f"<{name}>", "exec", dont_inherit=True)
-    body = next(const for const in module.co_consts if isinstance(const, types.CodeType))
-    is_class = isinstance(ast.parse(text).body[0], ast.ClassDef)
-    methods: dict[str, Needs] = {}
-    at_definition = _own_needs(module)
-    if is_class:
-        at_definition |= _own_needs(body)
-        for code in _inner(body):
-            methods[code.co_name] = methods.get(code.co_name, NOTHING) | _all_needs(code)
-    else:
-        methods[name] = _all_needs(body)
-    return Parsed(name, text, is_class, at_definition, methods)
-
-
-def _inner(code: types.CodeType) -> Iterator[types.CodeType]:
-    return (const for const in code.co_consts if isinstance(const, types.CodeType))
-
-
-def _own_needs(code: types.CodeType) -> Needs:
-    """Return what running `code` itself asks for; the bodies of functions in it do not run."""
-    names, attributes = set(), set()
-    for step in dis.get_instructions(code):
-        if not isinstance(step.argval, str):
-            continue
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-            names.add(step.argval)
-        elif step.opname.startswith(("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER", "STORE_ATTR")) or (
-            step.opname == "LOAD_CONST" and step.argval.isidentifier()  # getattr(self, "name")
-        ):
-            attributes.add(step.argval)
-    return Needs(frozenset(names), frozenset(attributes))
-
-
-def _all_needs(code: types.CodeType) -> Needs:
-    needs = _own_needs(code)
-    for inner in _inner(code):
-        needs |= _all_needs(inner)
-    return needs
-
-
-# ---------------------------------------------------------------- the text of a definition
-
-
-def definition_text(item: Definition, sources: Mapping[str, str]) -> str:
-    """Return the statement that defines `item`, dedented, decorators included.
-
-    `sources` maps a qualified name to its source, or to the cell that holds it.
-    Raises: DeployError: no text is known for it.
-    """
-    name = item.__qualname__.partition(".")[0]
-    lines_of = _first_lines(item)
-    for filename, first in lines_of:
-        if text := _statement(_file_text(filename), name, first):
-            return text
-    given = sources.get(item.__qualname__) or sources.get(name)
-    if given and (text := _statement(given, name, None)):
-        return text
-    for filename in reversed(list(linecache.cache)):
-        if _is_cell(filename) and (text := _statement(_file_text(filename), name, None)):
-            return text
-    try:
-        if text := _statement(textwrap.dedent(inspect.getsource(item)), name, None):
-            return text
-    except (OSError, TypeError):
-        pass
-    raise DeployError(
-        f"the source of {item.__qualname__!r} is not known",
-        hint="run the cell that defines it again, then deploy; or move it into a module",
-    )
-
-
-def _first_lines(item: Definition) -> list[tuple[str, int]]:
-    """Return where the functions of `item` were compiled: file name and first line."""
-    if isinstance(item, types.FunctionType):
-        code = inspect.unwrap(item).__code__
-        return [(code.co_filename, code.co_firstlineno)]
-    found = []
-    for value in vars(item).values():
-        bare = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
-        code = getattr(bare, "__code__", None)
-        if isinstance(code, types.CodeType) and code.co_name != "<lambda>":
-            inside = getattr(bare, "__qualname__", "").startswith(item.__qualname__ + ".")
-            found += [(code.co_filename, code.co_firstlineno)] if inside else []
-    return found
-
-
-def _is_cell(filename: str) -> bool:
-    """Whether `filename` is a cell's; library files are found by import, not by this search."""
-    return not filename.endswith(".py") or "ipykernel_" in filename
-
-
-def _file_text(filename: str) -> str:
-    return "".join(linecache.getlines(filename))
-
-
-def _statement(text: str, name: str, line: int | None) -> str | None:
-    """Return the last statement in `text` that defines `name`; with `line`, the one that spans it."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
-        return None
-    found = None
-    for node in ast.walk(tree):
-        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        if isinstance(node, kinds) and node.name == name:
-            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            last = node.end_lineno or node.lineno
-            if line is None or first <= line <= last:
-                found = (first, last)
-    if found is None:
-        return None
-    return textwrap.dedent("\n".join(text.splitlines()[found[0] - 1 : found[1]])) + "\n"
-
-
-# ---------------------------------------------------------------- names to the things they mean
-
-
-def namespace_of(item: Definition) -> Mapping[str, Any]:
-    """Return the globals that the code of `item` sees."""
-    import sys
-
-    if isinstance(item, types.FunctionType):
-        return inspect.unwrap(item).__globals__
-    for value in vars(item).values():
-        bare = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
-        if isinstance(bare, types.FunctionType) and bare.__module__ == item.__module__:
-            return bare.__globals__
-    module = sys.modules.get(item.__module__)
-    return vars(module) if module else {}
 
 
 @dataclass(slots=True)
@@ -235,17 +77,17 @@ class NotebookSource:
                         changed = True
 
     def _active(self, definition: Parsed) -> Iterator[tuple[str, Needs]]:
+        """Yield the parts of a definition that can run, and what each needs."""
         yield "", definition.at_definition
+        built = definition.name in self._constructed
         for method, needs in definition.methods.items():
-            built = method in BUILDERS and definition.name in self._constructed
-            special = method.startswith("__") and method not in BUILDERS
-            if (
-                not definition.is_class
-                or built
-                or special
-                or method in self._reached
-                or (method not in BUILDERS and method.startswith("<"))
-            ):
+            # Dunder methods are called without being named; '<lambda>' has no name to be reached by.
+            unnamed = method.startswith(("__", "<"))
+            if method in BUILDERS and definition.is_class:
+                runs = built
+            else:
+                runs = unnamed or not definition.is_class or method in self._reached
+            if runs:
                 yield method, needs
 
     def _take(self, item: Definition, user: str, needs: Needs, in_method: bool) -> None:  # noqa: FBT001
@@ -283,7 +125,8 @@ class NotebookSource:
     def text(self) -> str:
         """Return the module: imports, constants, then definitions, each after what it needs."""
         parts = [f"from __future__ import {name}" for name in sorted(self._futures)]
-        parts += sorted(self._imports.values()) + sorted(self._constants.values())
+        parts += sorted(self._imports.values()) + sorted(self._submodules())
+        parts += sorted(self._constants.values())
         done: set[str] = set()
         for name in self._definitions:
             self._write(name, parts, done)
@@ -292,9 +135,17 @@ class NotebookSource:
         ]
         return "\n".join(parts) + "\n"
 
+    def _submodules(self) -> Iterator[str]:
+        """Yield imports of modules reached as attributes: `import a` alone does not load `a.b`."""
+        names = [s.removeprefix("import ").partition(" ")[0] for s in self._imports.values()]
+        for module in names:
+            for attribute in self._reached if module in sys.modules and module != "torch" else ():
+                if isinstance(sys.modules.get(f"{module}.{attribute}"), types.ModuleType):
+                    yield f"import {module}.{attribute}"
+
     def modules(self) -> list[str]:
         """Return the modules that the text imports."""
-        statements = ast.parse("\n".join(self._imports.values())).body
+        statements = ast.parse("\n".join([*self._imports.values(), *self._submodules()])).body
         imported = [s.names[0].name for s in statements if isinstance(s, ast.Import)]
         return imported + [s.module or "" for s in statements if isinstance(s, ast.ImportFrom)]
 
@@ -335,8 +186,6 @@ def _import_module(name: str, module: str) -> str:
 
 def _import_from(name: str, value: Any) -> str | None:
     """Return the import statement that binds `name` to `value`, None if it is not importable so."""
-    import sys
-
     found, module = getattr(value, "__name__", None), getattr(value, "__module__", None)
     if not isinstance(found, str) or not isinstance(module, str) or module == NOTEBOOK:
         return None

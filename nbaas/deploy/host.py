@@ -1,0 +1,89 @@
+"""The process of the endpoint host: its port, its control socket, its end.
+
+Run detached as `python -P -m nbaas.deploy.detach HOME LOCK` with the lock's descriptor inherited, or in
+the foreground by `nbaas serve`.  It holds the listening socket for its whole life, so the port never
+refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+
+from nbaas.config import Settings, load_settings
+from nbaas.deploy.control import runtime_folder, serve_control
+from nbaas.deploy.endpoints import Host, host_folder, state_path
+from nbaas.deploy.registry import write_secret
+from nbaas.errors import DeployError
+from nbaas.launchers.processes import become_subreaper, boot_id
+
+
+def listening_socket(settings: Settings, host: str, port: int) -> socket.socket:
+    """Return the socket of the port asked for; with port 0 the port of last time if it is free."""
+    wanted = port or _last_port(settings)
+    for number in dict.fromkeys([wanted, port]):
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, number))
+        except OSError as taken:
+            listener.close()
+            if number == port:
+                raise DeployError(f"{host}:{port} cannot be listened on: {taken}") from taken
+            continue
+        listener.listen(1024)
+        listener.setblocking(False)  # noqa: FBT003 - positional only
+        return listener
+    raise DeployError(f"{host}:{port} cannot be listened on")
+
+
+def _last_port(settings: Settings) -> int:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return int(json.loads(state_path(settings).read_text())["port"])
+    return 0
+
+
+async def run_host(settings: Settings, host: str, port: int) -> None:
+    """Serve until SIGTERM or until asked to end; the caller holds the lock."""
+    become_subreaper()  # replicas are grandchildren, forked by the zygote
+    folder = host_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    listener = listening_socket(settings, host, port)
+    sockets = runtime_folder(settings.home)
+    for stale in sockets.glob("*.sock"):
+        stale.unlink(missing_ok=True)
+    this = Host(settings, listener, sockets)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, this.stopped.set)
+    await this.start()
+    control = sockets / "control.sock"
+    server = await serve_control(control, this.answer)
+    state = {
+        "pid": os.getpid(),
+        "boot": boot_id(),
+        "host": listener.getsockname()[0],
+        "port": listener.getsockname()[1],
+        "control": str(control),
+        "started": time.time(),
+    }
+    write_secret(state_path(settings), json.dumps(state))
+    await this.stopped.wait()
+    server.close()
+    control.unlink(missing_ok=True)
+    await this.stop()
+
+
+def main(argv: list[str]) -> None:
+    """Become the detached host: `HOME LOCK [HOST PORT]`."""
+    home, _lock, *address = argv[1:]
+    os.umask(0o077)
+    os.chdir("/")
+    settings = load_settings(home=home)
+    host, port = (address[0], int(address[1])) if address else ("127.0.0.1", 0)
+    asyncio.run(run_host(settings, host, port))

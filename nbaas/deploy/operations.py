@@ -1,0 +1,189 @@
+"""What clients may ask of the endpoint host, by name; each answers a JSON object."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from nbaas._version import __version__
+from nbaas.deploy.fleet import Fleet
+from nbaas.deploy.registry import Options, discard, version_folders
+from nbaas.errors import DeployError, NbaasError, UsageError
+from nbaas.records import from_json, to_json
+
+if TYPE_CHECKING:
+    from nbaas.deploy.endpoints import Host
+
+WHOLE = 100  # percent
+
+
+async def ping(host: Host, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - an operation
+    return {"pid": os.getpid(), "version": __version__}
+
+
+async def deploy(host: Host, request: dict[str, Any]) -> dict[str, Any]:
+    """Serve a published version: its replicas are started, then it takes over, or its share."""
+    name, version = request["name"], int(request["version"])
+    options = from_json(Options, request["options"])
+    percent = float(request.get("canary") or 0)
+    try:
+        if percent:
+            host.ledger.served(name)
+        fleet = host.new_fleet(name, version, options)
+        await fleet.start()
+    except NbaasError:
+        discard(host.settings.endpoints, name, version)
+        raise
+    if percent:
+        await host.share(name, fleet, percent)
+    else:
+        await host.take_over(name, fleet, options)
+    return described(host, name)
+
+
+async def rollback(host: Host, request: dict[str, Any]) -> dict[str, Any]:
+    """Serve another version: the one asked for, or the one before."""
+    record = host.ledger.served(request["name"])
+    version = int(request.get("version") or record.previous)
+    if not version:
+        known = ", ".join(map(str, version_folders(host.settings.endpoints, record.name)))
+        raise DeployError(
+            f"{record.name} has no version before {record.current}", hint=f"versions: {known}"
+        )
+    if version == record.current:
+        raise DeployError(f"{record.name} serves version {version} already")
+    fleet = await _started(host, record.name, version, record.options)
+    await host.take_over(record.name, fleet, record.options)
+    return described(host, record.name)
+
+
+async def _started(host: Host, name: str, version: int, options: Options) -> Fleet:
+    """Return the fleet of a version, which may be serving a share already."""
+    fleet = host.fleets.get((name, version))
+    if fleet is None:
+        fleet = host.new_fleet(name, version, options)
+        await fleet.start()
+    return fleet
+
+
+async def canary(host: Host, request: dict[str, Any]) -> dict[str, Any]:
+    """Change the canary's share: 0 withdraws it, 100 makes it the current version."""
+    record = host.ledger.served(request["name"])
+    percent = float(request["percent"])
+    if not 0 <= percent <= WHOLE:
+        raise UsageError(f"{percent:g} is no share", hint="0 to 100 percent")
+    version = int(request.get("version") or (record.canary.version if record.canary else 0))
+    if not version or version == record.current:
+        raise DeployError(f"{record.name} has no canary", hint="%deploy model --canary 10")
+    if percent == 0:
+        await host.share(record.name, None, 0)
+    elif percent == WHOLE:
+        fleet = await _started(host, record.name, version, record.options)
+        await host.take_over(record.name, fleet, record.options)
+    else:
+        fleet = await _started(host, record.name, version, record.options)
+        await host.share(record.name, fleet, percent)
+    return described(host, record.name)
+
+
+async def undeploy(host: Host, request: dict[str, Any]) -> dict[str, Any]:
+    """Stop serving an endpoint; its versions stay on the disk."""
+    record = host.ledger.served(request["name"])
+    host.ledger.remove(record.name)
+    await host.withdraw([fleet for (name, _), fleet in host.fleets.items() if name == record.name])
+    return {"name": record.name}
+
+
+async def describe(host: Host, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Return every endpoint with the counts of the gateway."""
+    stats = await host.front.stats()
+    return {
+        "endpoints": [
+            {**described(host, name), "counts": stats.get(name, {})}
+            for name in sorted(host.ledger.records)
+        ],
+        "gateway": {
+            "restarts": host.front.restarts,
+            "pid": host.front.child.pid if host.front.child else 0,
+        },
+    }
+
+
+async def token_create(host: Host, request: dict[str, Any]) -> dict[str, Any]:
+    """Return a new token with its value, for the only time."""
+    name = host.ledger.served(request["name"]).name
+    lifetime = float(request.get("lifetime") or 0)
+    expires = time.time() + lifetime if lifetime else 0.0
+    token, value = host.ledger.new_token(name, str(request.get("label", "")), expires)
+    await host.front.push()
+    return {**_shown(to_json(token)), "value": value}
+
+
+async def token_list(host: Host, request: dict[str, Any]) -> dict[str, Any]:
+    record = host.ledger.served(request["name"])
+    return {"tokens": [_shown(to_json(token)) for token in record.tokens]}
+
+
+async def token_revoke(host: Host, request: dict[str, Any]) -> dict[str, Any]:
+    host.ledger.revoke(request["name"], str(request["id"]))
+    await host.front.push()
+    return {}
+
+
+def _shown(token: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in token.items() if key != "hash"}
+
+
+async def shutdown(host: Host, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    host.stopped.set()
+    return {}
+
+
+def described(host: Host, name: str) -> dict[str, Any]:
+    """Return how an endpoint stands."""
+    record = host.ledger.records[name]
+    fleet = host.fleets.get((name, record.current))
+    return {
+        "name": name,
+        "version": record.current,
+        "previous": record.previous,
+        "state": _state(fleet),
+        "reason": fleet.reason() if fleet else "its version cannot be read",
+        "canary": to_json(record.canary) if record.canary else None,
+        **(_fleet_facts(fleet) if fleet else {}),
+    }
+
+
+def _fleet_facts(fleet: Fleet) -> dict[str, Any]:
+    return {
+        "replicas": len(fleet.replicas),
+        "ready": fleet.ready,
+        "restarts": sum(replica.restarts for replica in fleet.replicas),
+        "max_batch": max((replica.max_batch for replica in fleet.replicas), default=0),
+        "pids": [r.child.pid for r in fleet.replicas if r.child is not None and r.ready],
+    }
+
+
+def _state(fleet: Fleet | None) -> str:
+    if fleet is None:
+        return "FAILED"
+    if fleet.ready:
+        return "READY"
+    return "FAILED" if fleet.reason() else "STARTING"
+
+
+Operation = Callable[["Host", dict[str, Any]], Awaitable[dict[str, Any]]]
+OPERATIONS: dict[str, Operation] = {
+    "ping": ping,
+    "deploy": deploy,
+    "rollback": rollback,
+    "canary": canary,
+    "undeploy": undeploy,
+    "describe": describe,
+    "token_create": token_create,
+    "token_list": token_list,
+    "token_revoke": token_revoke,
+    "shutdown": shutdown,
+}

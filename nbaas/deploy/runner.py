@@ -1,0 +1,63 @@
+"""A loaded model behind arrays: what the replica calls for each batch."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nbaas.deploy.load import Loaded, check_golden, load_version
+
+DEFAULT_BATCH = 32
+# An input made from the bytes of a request is read-only; nothing of ours writes to it.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+
+
+class TorchRunner:
+    """Runs arrays through the rebuilt module."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.loaded = loaded
+        self.manifest = loaded.manifest
+        self._bf16 = [spec.datatype == "BF16" for spec in self.manifest.signature.inputs]
+
+    def run_arrays(self, arrays: list[Any]) -> list[Any]:
+        """Return output arrays (B, ...) for input arrays (B, ...); bfloat16 as its 16 bits."""
+        with torch.inference_mode():
+            inputs = [_tensor(a, bf16=b) for a, b in zip(arrays, self._bf16, strict=True)]
+            return [_array(output) for output in self.loaded.run(inputs)]
+
+
+def _tensor(array: Any, *, bf16: bool) -> Any:
+    if bf16:
+        return torch.from_numpy(array.view("<i2")).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def _array(tensor: Any) -> Any:
+    if tensor.dtype is torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view("<u2")
+    return tensor.numpy()
+
+
+def torch_runner(
+    folder: Path, *, device: str, threads: int, max_batch: int
+) -> tuple[TorchRunner, int]:
+    """Return a warm runner that has given the golden answer, and its batch size.
+
+    Raises: BundleError: a file is damaged.  DeployError: the answer differs from the golden one.
+    """
+    torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded = load_version(folder, device)
+    golden = check_golden(loaded, folder)
+    if not loaded.manifest.batchable:
+        return TorchRunner(loaded), 1
+    size = max_batch or DEFAULT_BATCH
+    with torch.inference_mode():
+        for rows in sorted({1, 2, size}):
+            loaded.run([x[:1].expand(rows, *x.shape[1:]).contiguous() for x in golden])
+    return TorchRunner(loaded), size

@@ -1,0 +1,90 @@
+"""What the gateway serves at a moment: endpoints, their versions, tokens and paths."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import random
+import time
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbaas.deploy.frames import PLAIN
+from nbaas.deploy.links import Pool
+from nbaas.deploy.messages import Request
+
+
+@dataclass(slots=True)
+class Version:
+    """One version with its replicas; `head` are the header lines of its answers."""
+
+    name: str
+    number: str
+    pool: Pool
+    metadata: dict[str, Any]
+    head: bytes
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """What the table says about one endpoint; tokens are SHA-256 digests and when they expire."""
+
+    name: str
+    tokens: list[tuple[bytes, float]]
+    versions: dict[str, Version]
+    current: str
+    max_body: int
+    canary: tuple[str, float] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def accepts(self, digest: bytes) -> bool:
+        """Whether a token of this SHA-256 digest opens the endpoint now; constant time in it."""
+        for known, expires in self.tokens:
+            if hmac.compare_digest(digest, known):
+                return not expires or time.time() < expires
+        return False
+
+    def chosen(self, request: Request) -> Version | None:
+        """Return the version for a request that names none: the current one, or the canary."""
+        if self.canary is not None and self.canary[0] in self.versions:
+            wish = request.headers.get(b"x-nbaas-canary", b"").lower()
+            key = request.headers.get(b"x-nbaas-key")
+            if wish == b"always" or (wish != b"never" and self._drawn(key, self.canary[1])):
+                return self.versions[self.canary[0]]
+        return self.versions.get(self.current)
+
+    def _drawn(self, key: bytes | None, percent: float) -> bool:
+        """Whether the canary takes this one; a key always falls on the same side."""
+        share = random.random() if key is None else (zlib.crc32(key) % 10_000) / 10_000  # noqa: S311
+        return share * 100 < percent
+
+
+@dataclass(slots=True)
+class Target:
+    """What a path of the hot routes means."""
+
+    endpoint: Endpoint
+    version: str  # empty: chosen by the endpoint
+    flags: int
+
+
+def hot_paths(endpoint: Endpoint) -> dict[bytes, Target]:
+    """Return the hot paths of one endpoint."""
+    base = f"/v2/models/{endpoint.name}"
+    found = {
+        f"{base}/infer": Target(endpoint, "", 0),
+        f"/predict/{endpoint.name}": Target(endpoint, "", PLAIN),
+    }
+    for number in endpoint.versions:
+        found[f"{base}/versions/{number}/infer"] = Target(endpoint, number, 0)
+        found[f"/predict/{endpoint.name}/versions/{number}"] = Target(endpoint, number, PLAIN)
+    return {path.encode(): target for path, target in found.items()}
+
+
+def bearer_digest(request: Request) -> bytes | None:
+    """Return the SHA-256 of the bearer token; None where there is none."""
+    scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not token:
+        return None
+    return hashlib.sha256(token.strip()).digest()
