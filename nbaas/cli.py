@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -92,7 +93,9 @@ def parser() -> Parser:
     stop.add_argument("--now", action="store_true", help="kill it instead")
     endpoints = _command(commands, "endpoints", run_endpoints, "list what is served")
     endpoints.add_argument("--json", action="store_true", help="one JSON object a line")
-    _command(commands, "serve", run_serve, "serve the deployed models without Jupyter")
+    serve = _command(commands, "serve", run_serve, "serve the deployed models without Jupyter")
+    serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS")
+    serve.add_argument("--port", type=int, default=0, metavar="P", help="0 takes a free one")
     _command(commands, "doctor", run_doctor, "what is here, what is missing, the way out")
     _engine_commands(commands)
     for command in commands.choices.values():
@@ -208,11 +211,16 @@ def run_endpoints(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def run_serve(arguments: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
-    from nbaas.deploy.client import gateway_address
+def run_serve(arguments: argparse.Namespace, settings: Settings) -> int:
+    from nbaas.deploy.hosting import read_state, serve
 
-    print(gateway_address(settings))
-    return 0
+    def tell() -> None:
+        while (state := read_state(settings)) is None:
+            time.sleep(LOG_POLL)
+        print(f"serving on http://{state['host']}:{state['port']}; Ctrl-C ends it", flush=True)
+
+    threading.Thread(target=tell, daemon=True).start()
+    return serve(settings, arguments.host, arguments.port)
 
 
 def show(rows: list[dict[str, Any]], *, as_json: bool, empty: str) -> None:
