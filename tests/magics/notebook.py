@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import re
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,0 +1,85 @@
+"""A cell under %%train computes what it computes without it, and leaves behind what it would."""
+
+from __future__ import annotations
+
+import pytest
+from cells import LOOP, SETUP
+from notebook import WIDGET, Cell, Notebook
+
+pytestmark = pytest.mark.ranks
+
+
+def numbers(cell: Cell) -> list[float]:
+    assert not cell.error, cell.error
+    return [float(word) for word in cell.stdout.split()]
+
+
+@pytest.fixture(scope="module")
+def plain(notebook: Notebook) -> list[float]:
+    """What the loop prints when the notebook itself runs it, then a sum over the parameters."""
+    notebook.run(SETUP)
+    return numbers(notebook.run(LOOP + "\nprint(sum(p.sum().item() for p in model.parameters()))"))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_the_same_cell_prints_the_same_numbers_on_any_number_of_ranks(
+    problem, plain, ranks, engine
+):
+    flag = f"--engine {engine}" if ranks > 1 else ""
+    cell = problem.run(f"%%train --ranks {ranks} {flag}" + LOOP)
+    after = problem.run("print(sum(p.sum().item() for p in model.parameters()))")
+    assert numbers(cell) + numbers(after) == pytest.approx(plain, rel=1e-5)
+
+
+def test_values_come_back_into_the_very_objects_of_the_notebook(problem, engine):
+    problem.run("first = next(model.parameters()); before = first.clone()")
+    cell = problem.run(f"%%train --ranks 2 --engine {engine} --name back" + LOOP)
+    assert not cell.error, cell.error
+    assert problem.value("(alias is model, history is losses, len(losses), epoch, untouched)") == (
+        True, True, 3, 2, {"a": [1, 2]},
+    )  # fmt: skip
+    assert problem.value(
+        "(first is next(model.parameters()), bool((first != before).any()), best == min(losses),"
+        " optimizer.param_groups[0]['params'][0] is first, len(optimizer.state))"
+    ) == (True, True, True, True, 4)
+    # Training goes on from there in the notebook itself.
+    assert not problem.run(LOOP).error
+
+
+def test_the_saved_output_is_a_figure_and_a_line_without_a_widget(problem):
+    cell = problem.run("%%train --ranks 1 --name figure" + LOOP)
+    assert not any(WIDGET in output for output in cell.outputs)
+    pictures = [output["image/png"] for output in cell.outputs if "image/png" in output]
+    assert len(pictures) == 1
+    assert len(pictures[0]) * 3 / 4 < 100_000
+    assert "figure: succeeded on 1 rank" in cell.texts()
+    assert "3 epochs" in cell.texts()
+
+
+def test_what_a_function_returns_comes_back(problem, engine):
+    problem.run(
+        "def fit(epochs=2):\n    for _ in range(epochs):\n        for x, y in train_loader:\n"
+        "            optimizer.zero_grad(); nn.functional.cross_entropy(model(x), y).backward();"
+        " optimizer.step()\n    return {'accuracy': accuracy(model), 'model': model}\n"
+    )
+    cell = problem.run(f"fitted = %train fit --ranks 2 --engine {engine}")
+    assert not cell.error, cell.error
+    assert problem.value("(fitted['model'] is model, sorted(fitted))") == (
+        True,
+        ["accuracy", "model"],
+    )
+    assert not problem.run("import nbaas\nagain = nbaas.train(fit, 1, ranks=1)").error
+    assert problem.value("set(again) == {'accuracy', 'model'}")
+    left = problem.value("[n for n in globals() if n.startswith('_nbaas')]")
+    assert left == []
+
+
+def test_a_plan_says_what_would_travel_and_runs_nothing(problem):
+    cell = problem.run("%%train --ranks 2 --plan" + LOOP)
+    assert not cell.error, cell.error
+    text = cell.texts()
+    assert "model" in text
+    assert "train_loader" in text
+    assert "untouched" not in text
+    assert cell.stdout == ""
+    assert problem.value("losses") == []
