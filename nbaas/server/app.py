@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server._tz import utcnow
@@ -17,9 +18,11 @@ from jupyter_server.extension.application import ExtensionApp
 from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.server.base import THREADS, Context
+from nbaas.server.endpoints import EndpointIndex, TokenCheck, locate
 from nbaas.server.guard import open_methods
 from nbaas.server.jobs import JobIndex
 from nbaas.server.routes import ROUTES
+from nbaas.server.upstream import Pool
 
 if TYPE_CHECKING:
     from tornado import web
@@ -50,7 +53,14 @@ class NbaasExtension(ExtensionApp):
     def initialize_settings(self) -> None:
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="nbaas")
         settings = load_settings()
-        self.settings["nbaas_context"] = Context(settings, threads, JobIndex(settings))
+        self.settings["nbaas_context"] = Context(
+            settings,
+            threads,
+            JobIndex(settings),
+            EndpointIndex(settings),
+            Pool(partial(locate, settings)),
+            TokenCheck(settings),
+        )
 
     def initialize_handlers(self) -> None:
         self.handlers.extend(checked(ROUTES))

@@ -19,10 +19,13 @@ import msgspec
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
+from tornado.iostream import StreamClosedError
 
 from nbaas.config import Settings
 from nbaas.errors import NbaasError, UsageError
+from nbaas.server.endpoints import EndpointIndex, TokenCheck
 from nbaas.server.jobs import JobIndex
+from nbaas.server.upstream import Pool
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
@@ -38,6 +41,9 @@ class Context:
     settings: Settings
     threads: ThreadPoolExecutor
     jobs: JobIndex
+    endpoints: EndpointIndex
+    gateway: Pool
+    tokens: TokenCheck
 
     async def call(
         self,
@@ -50,6 +56,7 @@ class Context:
         return await asyncio.get_running_loop().run_in_executor(self.threads, work)
 
     def close(self) -> None:
+        self.gateway.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -69,14 +76,18 @@ class NbaasHandler(ExtensionHandlerMixin, APIHandler):
         return context
 
     async def prepare(self) -> None:  # type: ignore[override]
-        self.received: list[bytes] = []
-        self.request.connection.set_max_body_size(self.body_limit)  # type: ignore[union-attr]
-        if int(self.request.headers.get("Content-Length") or 0) > self.body_limit:
-            raise web.HTTPError(413, f"a body here has at most {self.body_limit} bytes")
+        self.cap_body()
         await super().prepare()
         if self.current_user is None:
             # Before the body is read; `guarded` refuses once more where the method begins.
             raise web.HTTPError(403, "no token and no login")
+
+    def cap_body(self) -> None:
+        """Refuse a body over the limit by its head; the rest of the check is tornado's."""
+        self.received: list[bytes] = []
+        self.request.connection.set_max_body_size(self.body_limit)  # type: ignore[union-attr]
+        if int(self.request.headers.get("Content-Length") or 0) > self.body_limit:
+            raise web.HTTPError(413, f"a body here has at most {self.body_limit} bytes")
 
     def data_received(self, chunk: bytes) -> None:
         self.received.append(chunk)
@@ -117,5 +128,5 @@ class NbaasHandler(ExtensionHandlerMixin, APIHandler):
         """One line for a mistake of the caller; the stack only for one of ours."""
         if isinstance(error, NbaasError):
             self.log.warning("%s %s: %s", self.request.method, self.request.path, error.message)
-        else:
+        elif not isinstance(error, StreamClosedError):  # the client left
             super().log_exception(kind, error, traceback)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from nbaas.deploy.client import rollback, undeploy
 from nbaas.errors import UsageError
 from nbaas.server.base import NbaasHandler
 from nbaas.server.guard import guarded
@@ -23,6 +24,12 @@ class Grace(msgspec.Struct, forbid_unknown_fields=True):
     """Seconds from the request to stop until ranks that do not listen are killed."""
 
     grace: float | None = None
+
+
+class Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    """The version to serve; none is the one before."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=10**9)] | None = None
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -90,6 +97,34 @@ class HostsHandler(NbaasHandler):
     @guarded("read")
     async def get(self) -> None:
         self.reply({"hosts": [await self.context.call(_host, self.context.jobs)]})
+
+
+class EndpointsHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("GET",)
+
+    @guarded("read")
+    async def get(self) -> None:
+        self.reply({"endpoints": await self.context.call(self.context.endpoints.rows)})
+
+
+class UndeployHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("POST",)
+
+    @guarded("write")
+    async def post(self, name: str) -> None:
+        self.body(Nothing)
+        await self.context.call(undeploy, self.context.settings, name)
+        self.reply({"name": name})
+
+
+class RollbackHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("POST",)
+
+    @guarded("write")
+    async def post(self, name: str) -> None:
+        version = self.body(Wanted).version
+        served = await self.context.call(rollback, self.context.settings, name, version)
+        self.reply({"name": name, "version": served.version})
 
 
 def _detail(jobs: JobIndex, job_id: str, points: int) -> dict[str, Any]:

@@ -8,17 +8,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbaas.server import handlers
+from nbaas.server.proxy import ProxyHandler
 
 if TYPE_CHECKING:
     from tornado import web
 
 JOB = r"(?P<job_id>[0-9]{8}-[0-9]{6}-[0-9a-f]{8})"
+NAME = r"(?P<name>[A-Za-z0-9][A-Za-z0-9_-]{0,62})"
+VERSION = r"(?:/versions/(?P<version>[A-Za-z0-9][A-Za-z0-9_.-]{0,62}))?"
 
-ROUTES: list[tuple[str, type[web.RequestHandler]]] = [
+CONTROL: list[tuple[str, type[web.RequestHandler]]] = [
     (r"/nbaas/api/jobs", handlers.JobsHandler),
     (rf"/nbaas/api/jobs/{JOB}", handlers.JobHandler),
     (rf"/nbaas/api/jobs/{JOB}/log", handlers.LogHandler),
     (rf"/nbaas/api/jobs/{JOB}/stop", handlers.StopHandler),
     (rf"/nbaas/api/jobs/{JOB}/kill", handlers.KillHandler),
     (r"/nbaas/api/hosts", handlers.HostsHandler),
+    (r"/nbaas/api/endpoints", handlers.EndpointsHandler),
+    (rf"/nbaas/api/endpoints/{NAME}/undeploy", handlers.UndeployHandler),
+    (rf"/nbaas/api/endpoints/{NAME}/rollback", handlers.RollbackHandler),
 ]
+
+# The Open Inference Protocol, and plain JSON: what the gateway answers.
+GATEWAY: list[tuple[str, type[web.RequestHandler]]] = [
+    (r"/nbaas/v2(?:/health/(?:live|ready)|/repository/index)?", ProxyHandler),
+    (rf"/nbaas/v2/models/{NAME}{VERSION}(?:/ready|/stats|/infer)?", ProxyHandler),
+    (rf"/nbaas/predict/{NAME}{VERSION}", ProxyHandler),
+]
+
+ROUTES = CONTROL + GATEWAY

@@ -8,67 +8,74 @@ out once more, on a new connection, if its whole body is still at hand.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import httptools
 
 from nbaas.errors import EndpointError
 
-IDLE_CONNECTIONS = 16
+IDLE_CONNECTIONS = 32
 READ_AHEAD = 1 << 20  # bytes of an answer that wait here before the gateway is held back
-CONNECT_TIMEOUT = 5.0
-UNREACHABLE = "the endpoint gateway does not answer"
+CONNECT_TIMEOUT = 5.0  # seconds
+HINT = "%endpoints shows its state"
 
 Header = tuple[bytes, bytes]
-Connect = Callable[[], Awaitable[tuple[str, int]]]
 
 
-def request_head(method: str, target: str, host: str, headers: list[Header]) -> bytes:
-    """Return a request's head; `target` is raw path and query, `headers` hold no line breaks."""
-    lines = [f"{method} {target} HTTP/1.1\r\nHost: {host}".encode("latin-1")]
-    lines += [name + b": " + value for name, value in headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the gateway listens, and the token that may see every endpoint."""
+
+    host: str
+    port: int
+    token: str = field(repr=False)
 
 
-@dataclass(slots=True)
-class Answer:
-    """The head of an answer, and its body as it arrives."""
+Locate = Callable[[], Awaitable[Address]]
 
-    status: int
-    headers: list[Header]
-    _connection: Connection
 
-    @property
-    def whole(self) -> bytes | None:
-        """The body, if all of it is here already: the common case of one small packet."""
-        if not self._connection.complete:
-            return None
-        body = b"".join(self._connection.chunks)
-        self._connection.chunks.clear()
-        return body
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to pass on; without an authorization of its own it goes out with the host's."""
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body; EndpointError where the gateway leaves before its end."""
-        while (chunk := await self._connection.next_chunk()) is not None:
-            yield chunk
+    method: str
+    target: str  # raw path and query
+    headers: tuple[Header, ...]
+    authorization: str = field(default="", repr=False)
+
+    def head(self, address: Address, length: int | None) -> bytes:
+        """Return the request's head; `length` is that of the body, None where it has none."""
+        lines = [
+            f"{self.method} {self.target} HTTP/1.1",
+            f"Host: {address.host}:{address.port}",
+            f"Authorization: {self.authorization or f'Bearer {address.token}'}",
+        ]
+        if length is not None:
+            lines.append(f"Content-Length: {length}")
+        head = [line.encode("latin-1") for line in lines]
+        head += [name + b": " + value for name, value in self.headers]
+        return b"\r\n".join(head) + b"\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
     """One exchange at a time; also the callbacks of httptools' parser."""
 
-    def __init__(self) -> None:
-        self.chunks: deque[bytes] = deque()
-        self.complete = True  # no answer under way
+    def __init__(self, address: Address) -> None:
+        self.address = address
         self.used = False  # has carried an exchange before this one
-        self.lost = False
-        self._status = 0
-        self._headers: list[Header] = []
+        self.complete = True  # no answer under way
+        self.status = 0
+        self.headers: list[Header] = []
+        self._chunks: deque[bytes] = deque()
         self._has_head = False
+        self._lost = False
+        self._keep = True
         self._waiting = 0  # bytes in chunks
         self._paused = False
-        self._keep = True
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
         self._transport: asyncio.Transport | None = None
@@ -76,61 +83,75 @@ class Connection(asyncio.Protocol):
 
     # what the pool and the handler call
 
-    def start(self, head: bytes) -> None:
-        """Begin an exchange; the body follows by `send`."""
-        self._status, self._has_head, self._headers = 0, False, []
-        self.complete = False
-        self.chunks.clear()
+    def start(self, data: bytes) -> None:
+        """Begin an exchange: `data` is the head and as much of the body as is here."""
+        self.status, self.headers, self._has_head, self.complete = 0, [], False, False
+        self._chunks.clear()
         self._waiting = 0
-        self._changed.clear()
         self._parser = httptools.HttpResponseParser(self)
-        assert self._transport is not None  # noqa: S101 - connected by the pool
-        self._transport.write(head)
+        self._write(data)
 
     async def send(self, data: bytes) -> None:
-        """Write a part of the body; waits while the gateway reads slower than the client sends."""
-        if self.lost or self._transport is None:
-            raise EndpointError(UNREACHABLE, hint="%endpoints shows its state")
-        self._transport.write(data)
-        await self._writable.wait()
+        """Write a part of the body; waits while the gateway reads slower than the client sends.
 
-    async def answer(self) -> Answer:
-        """Return the answer once its head is here."""
+        What comes after the gateway has answered or left is dropped: the answer says why.
+        """
+        if not self._has_head and not self._lost:
+            self._write(data)
+            await self._writable.wait()
+
+    async def answered(self) -> None:
+        """Return once the head of the answer is here: `status` and `headers` hold it."""
         while not self._has_head:
-            if self.lost:
-                raise EndpointError(UNREACHABLE, hint="%endpoints shows its state")
-            self._changed.clear()
-            await self._changed.wait()
-        return Answer(self._status, self._headers, self)
+            if self._lost:
+                raise EndpointError("the endpoint gateway does not answer", hint=HINT)
+            await self._change()
 
-    async def next_chunk(self) -> bytes | None:
-        while not self.chunks:
-            if self.complete:
-                return None
-            if self.lost:
-                raise EndpointError("the endpoint gateway left in the middle of its answer")
-            self._changed.clear()
-            await self._changed.wait()
-        chunk = self.chunks.popleft()
-        self._waiting -= len(chunk)
-        if self._paused and self._waiting < READ_AHEAD and self._transport is not None:
-            self._transport.resume_reading()
-            self._paused = False
-        return chunk
+    def whole(self) -> bytes | None:
+        """Return the body if all of it is here: the common case of one small packet."""
+        return b"".join(self._chunks) if self.complete else None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes; EndpointError where the gateway leaves before its end."""
+        while True:
+            while not self._chunks:
+                if self.complete:
+                    return
+                if self._lost:
+                    raise EndpointError("the endpoint gateway left amid its answer", hint=HINT)
+                await self._change()
+            chunk = self._chunks.popleft()
+            self._waiting -= len(chunk)
+            self._hold(self._waiting > READ_AHEAD)
+            yield chunk
 
     @property
     def reusable(self) -> bool:
-        return self.complete and self._keep and not self.lost and not self._paused
+        return self.complete and self._keep and not self._lost and not self._paused
 
     def close(self) -> None:
+        self._lost = True
         if self._transport is not None:
             self._transport.abort()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _hold(self, hold: bool) -> None:  # noqa: FBT001 - a state, not a switch
+        if hold != self._paused and self._transport is not None:
+            (self._transport.pause_reading if hold else self._transport.resume_reading)()
+            self._paused = hold
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP
-        self._transport = transport
+        # A cast, not a check: uvloop's transports do not derive from asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
@@ -141,11 +162,10 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self.close()
-            self.connection_lost(None)
         self._changed.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self.lost = True
+        self._lost = True
         self._changed.set()
         self._writable.set()
 
@@ -158,24 +178,24 @@ class Connection(asyncio.Protocol):
     # httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        parser = self._parser
-        assert parser is not None  # noqa: S101 - it calls
-        self._status = parser.get_status_code()
+        parser = cast("httptools.HttpResponseParser", self._parser)
+        self.status = parser.get_status_code()
+        if self.status == 100:  # noqa: PLR2004 - Continue: the answer itself comes later
+            self.headers = []
+            return
         self._keep = parser.should_keep_alive()
         self._has_head = True
 
     def on_body(self, body: bytes) -> None:
-        self.chunks.append(body)
+        self._chunks.append(body)
         self._waiting += len(body)
-        if self._waiting > READ_AHEAD and not self._paused and self._transport is not None:
-            self._transport.pause_reading()
-            self._paused = True
+        self._hold(self._waiting > READ_AHEAD)
 
     def on_message_complete(self) -> None:
-        self.complete = True
+        self.complete = self._has_head
 
 
 @dataclass(slots=True)
@@ -186,27 +206,27 @@ class Pool:
     old one may by then belong to somebody who would like our tokens.
     """
 
-    locate: Connect
+    locate: Locate
     idle: list[Connection] = field(default_factory=list)
 
-    async def take(self, *, fresh: bool = False) -> Connection:
-        """Return an idle connection, else a new one; EndpointError where none can be opened."""
-        while self.idle and not fresh:
-            connection = self.idle.pop()
-            if connection.reusable:
-                connection.used = True
-                return connection
-        host, port = await self.locate()
-        loop = asyncio.get_running_loop()
+    @contextlib.asynccontextmanager
+    async def exchange(self, call: Call, body: bytes | None) -> AsyncIterator[Connection]:
+        """Send a request whose body is all here; give its connection, answered."""
+        connection = await self._sent(call, body)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, opened = await loop.create_connection(Connection, host, port)
-        except (OSError, TimeoutError) as lost:
-            raise EndpointError(UNREACHABLE, hint="%endpoints shows its state") from lost
-        return opened
+            yield connection
+        finally:
+            self.give_back(connection)
+
+    async def open(self, call: Call, length: int) -> Connection:
+        """Return a connection that waits for `length` bytes of body; the caller gives it back."""
+        connection = await self._connected()
+        connection.start(call.head(connection.address, length))
+        return connection
 
     def give_back(self, connection: Connection) -> None:
         if connection.reusable and len(self.idle) < IDLE_CONNECTIONS:
+            connection.used = True
             self.idle.append(connection)
         else:
             connection.close()
@@ -216,20 +236,32 @@ class Pool:
             connection.close()
         self.idle.clear()
 
-    async def exchange(self, head: bytes, body: bytes) -> tuple[Connection, Answer]:
-        """Send a request whose body is all here; the caller gives the connection back."""
-        connection = await self.take()
-        try:
-            return connection, await _round(connection, head, body)
-        except EndpointError:
-            # Closed by the gateway while idle: nothing of an answer came, so nothing was lost.
+    async def _sent(self, call: Call, body: bytes | None) -> Connection:
+        while self.idle:
+            connection = self.idle.pop()
+            if not connection.reusable:
+                continue
+            # Closed by the gateway while idle: nothing of an answer came, so nothing is lost.
+            with contextlib.suppress(EndpointError):
+                return await _round(connection, call, body)
             connection.close()
-            if not connection.used:
-                raise
-        connection = await self.take(fresh=True)
-        return connection, await _round(connection, head, body)
+        return await _round(await self._connected(), call, body)
+
+    async def _connected(self) -> Connection:
+        address = await self.locate()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(address), address.host, address.port
+                )
+        except (OSError, TimeoutError) as lost:
+            raise EndpointError("the endpoint gateway does not answer", hint=HINT) from lost
+        return connection
 
 
-async def _round(connection: Connection, head: bytes, body: bytes) -> Answer:
-    connection.start(head + body)
-    return await connection.answer()
+async def _round(connection: Connection, call: Call, body: bytes | None) -> Connection:
+    length = None if body is None else len(body)
+    connection.start(call.head(connection.address, length) + (body or b""))
+    await connection.answered()
+    return connection

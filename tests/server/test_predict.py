@@ -1,0 +1,255 @@
+"""Predictions through the Jupyter server are those of the gateway, and of the model itself."""
+
+from __future__ import annotations
+
+import json
+import struct
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nbaas.config import Settings
+from nbaas.deploy.client import deploy, gateway_address, predict, token
+from nbaas.deploy.hosting import stop_host
+
+pytestmark = pytest.mark.ranks
+
+INFER = "nbaas/v2/models/digits/infer"
+
+
+@pytest.fixture(scope="module")
+def model():
+    import torch
+
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)).eval()
+
+
+@pytest.fixture(scope="module")
+def endpoints(server, model):
+    """Two endpoints of one model, in the home that the server looks into."""
+    import torch
+
+    settings = Settings(home=server.home, cache=server.home)
+    for name in ("digits", "other"):
+        deploy(settings, model, name=name, example=torch.zeros(2, 4))
+    yield settings
+    stop_host(settings)
+
+
+def body_of(rows):
+    flat = [value for row in rows for value in row]
+    entry = {"name": "input", "datatype": "FP32", "shape": [len(rows), 4], "data": flat}
+    return json.dumps({"inputs": [entry]}).encode()
+
+
+def input_name(server):
+    rows = server.get("nbaas/api/endpoints").json["endpoints"]
+    return next(row for row in rows if row["name"] == "digits")["inputs"][0]["name"]
+
+
+def rows_of(answer):
+    assert answer.status == 200, answer.body[:500]
+    output = answer.json["outputs"][0]
+    width = output["shape"][1]
+    data = output["data"]
+    return [data[i : i + width] for i in range(0, len(data), width)]
+
+
+def expected(model, rows):
+    import torch
+
+    with torch.inference_mode():
+        return model(torch.tensor(rows, dtype=torch.float32)).tolist()
+
+
+@pytest.fixture(scope="module")
+def request_body(server, endpoints):
+    name = input_name(server)
+    return lambda rows: body_of(rows).replace(b'"name": "input"', b'"name": "%s"' % name.encode())
+
+
+ROWS = [[0.1, -0.2, 0.3, 0.4], [1.0, 2.0, -3.0, 4.0]]
+
+
+def test_a_prediction_through_the_server_equals_the_model_and_the_gateway(
+    server, endpoints, request_body, model
+):
+    through = rows_of(server.post(INFER, request_body(ROWS)))
+    for row, right in zip(through, expected(model, ROWS), strict=True):
+        assert row == pytest.approx(right, rel=1e-5, abs=1e-6)
+    direct = predict(endpoints, "digits", ROWS).tolist()
+    for row, same in zip(through, direct, strict=True):
+        assert row == pytest.approx(same)
+
+
+def test_a_binary_request_and_answer_pass_unchanged(server, request_body, model):
+    name = input_name(server)
+    data = struct.pack("<8f", *ROWS[0], *ROWS[1])
+    entry = {"name": name, "datatype": "FP32", "shape": [2, 4]}
+    entry["parameters"] = {"binary_data_size": len(data)}
+    head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
+    answer = server.post(
+        INFER, head + data,
+        Content_Type="application/octet-stream",
+        Inference_Header_Content_Length=str(len(head)),
+    )  # fmt: skip
+    assert answer.status == 200, answer.body
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    values = struct.unpack("<6f", answer.body[length:])
+    right = expected(model, ROWS)
+    assert list(values) == pytest.approx([*right[0], *right[1]], rel=1e-5, abs=1e-6)
+
+
+def test_a_long_body_is_passed_on_in_parts_and_answered_right(server, request_body, model):
+    rows = [[i / 1000, 1.0, -1.0, 0.5] for i in range(60_000)]
+    body = request_body(rows)
+    assert len(body) > 1 << 20
+    through = rows_of(server.post(INFER, body))
+    right = expected(model, rows)
+    for index in (0, 1, 31_234, 59_999):
+        assert through[index] == pytest.approx(right[index], rel=1e-4, abs=1e-5)
+    assert len(through) == len(rows)
+
+
+def test_many_at_once_each_get_their_own_answer(server, request_body, model):
+    rows = [[float(i), 0.0, 1.0, -float(i)] for i in range(200)]
+    right = expected(model, rows)
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda row: server.post(INFER, request_body([row])), rows))
+    for answer, row in zip(answers, right, strict=True):
+        assert rows_of(answer)[0] == pytest.approx(row, rel=1e-4, abs=1e-4)
+
+
+def test_a_token_of_the_endpoint_opens_it_without_a_login(server, endpoints, request_body):
+    secret = token(endpoints, "digits")
+    answer = server.post(INFER, request_body(ROWS), token=None, Authorization=f"Bearer {secret}")
+    assert len(rows_of(answer)) == 2
+    long = request_body([[0.0] * 4] * 60_000)
+    answer = server.post(INFER, long, token=None, Authorization=f"Bearer {secret}")
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "nbaas/v2/models/other/infer"),
+        ("GET", "nbaas/v2/models/other"),
+        ("GET", "nbaas/v2/repository/index"),
+        ("GET", "nbaas/api/jobs"),
+        ("GET", "nbaas/api/endpoints"),
+        ("POST", "nbaas/api/endpoints/digits/undeploy"),
+        ("GET", "api/kernels"),
+    ],
+)
+def test_a_token_of_the_endpoint_opens_nothing_else(server, endpoints, method, path):
+    secret = token(endpoints, "digits")
+    body = b"{}" if method == "POST" else None
+    answer = server.request(method, path, body, token=None, Authorization=f"Bearer {secret}")
+    assert answer.status == 403
+
+
+def test_a_rebound_host_name_is_refused_with_a_token_of_the_endpoint_too(
+    server, endpoints, request_body
+):
+    secret = token(endpoints, "digits")
+    answer = server.post(
+        INFER, request_body(ROWS), token=None, Authorization=f"Bearer {secret}", Host="evil.example"
+    )
+    assert answer.status == 403
+
+
+def test_a_page_of_ours_predicts_with_cookie_and_xsrf_token(server, request_body):
+    answer = server.post(
+        INFER, request_body(ROWS), token=None,
+        Cookie=server.cookie_header(), X_XSRFToken=server.cookies["_xsrf"],
+    )  # fmt: skip
+    assert len(rows_of(answer)) == 2
+
+
+@pytest.mark.parametrize("length", [10, 2_000_000])
+def test_a_stranger_reaches_no_endpoint(server, endpoints, length):
+    answer = server.post(INFER, b"x" * length, token=None)
+    assert answer.status == 403
+    answer = server.post(INFER, b"x" * length, token="wrong")
+    assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"not json", ""),
+        (b'{"inputs": []}', ""),
+        (b'{"inputs": [{"name": "nobody", "datatype": "FP32", "shape": [1, 4], "data": []}]}', ""),
+    ],
+)
+def test_bad_input_is_a_400_with_the_gateways_reason(server, endpoints, body, reason):
+    answer = server.post(INFER, body)
+    assert answer.status == 400
+    assert answer.json["error"]
+
+
+def test_an_endpoint_that_is_not_there_is_a_404(server, endpoints):
+    assert server.post("nbaas/v2/models/nobody/infer").status == 404
+
+
+def test_metadata_and_readiness_come_through(server, endpoints):
+    assert server.get("nbaas/v2").json["name"] == "nbaas"
+    assert server.get("nbaas/v2/models/digits").json["name"] == "digits"
+    assert server.get("nbaas/v2/models/digits/ready").status == 200
+    names = {row["name"] for row in server.get("nbaas/v2/repository/index").json}
+    assert {"digits", "other"} <= names
+
+
+def test_plain_json_comes_through(server, endpoints, model):
+    answer = server.post("nbaas/predict/digits", json.dumps({"inputs": ROWS}).encode())
+    assert answer.status == 200, answer.body
+    assert answer.json["outputs"][1] == pytest.approx(expected(model, ROWS)[1], rel=1e-4)
+
+
+def test_endpoints_are_listed_with_state_version_and_signature(server, endpoints):
+    rows = {row["name"]: row for row in server.get("nbaas/api/endpoints").json["endpoints"]}
+    row = rows["digits"]
+    assert (row["state"], row["version"], row["ready"]) == ("READY", 1, 1)
+    assert row["path"] == INFER
+    assert row["inputs"][0]["shape"] == [-1, 4]
+    assert [v["current"] for v in row["versions"]] == [True]
+    host, port = gateway_address(endpoints)
+    assert row["url"] == f"http://{host}:{port}/v2/models/digits/infer"
+
+
+def test_no_token_is_in_any_answer(server, endpoints, request_body):
+    secrets = {token(endpoints, "digits"), token(endpoints, "other")}
+    secrets.add((server.home / "endpoints" / "_host" / "token").read_text().strip())
+    answers = [
+        server.get("nbaas/api/endpoints"), server.get("nbaas/v2/models/digits"),
+        server.post(INFER, request_body(ROWS)), server.post("nbaas/v2/models/nobody/infer"),
+    ]  # fmt: skip
+    text = "".join(str(answer.headers) + answer.body.decode() for answer in answers)
+    assert not [secret for secret in secrets if secret in text]
+
+
+def test_a_host_that_was_stopped_is_started_by_the_next_prediction(server, endpoints, request_body):
+    stop_host(endpoints)
+    states = {row["state"] for row in server.get("nbaas/api/endpoints").json["endpoints"]}
+    assert states == {"STOPPED"}
+    assert len(rows_of(server.post(INFER, request_body(ROWS)))) == 2
+
+
+def test_rollback_and_undeploy_do_what_they_say(server, endpoints, model, request_body):
+    import torch
+
+    twice = torch.nn.Sequential(model, torch.nn.Softmax(dim=1)).eval()
+    deploy(endpoints, twice, name="other", example=torch.zeros(2, 4))
+    versions = lambda: next(  # noqa: E731
+        row["versions"]
+        for row in server.get("nbaas/api/endpoints").json["endpoints"]
+        if row["name"] == "other"
+    )
+    assert [v["current"] for v in versions()] == [False, True]
+    assert server.post("nbaas/api/endpoints/other/rollback").json == {"name": "other", "version": 1}
+    assert [v["current"] for v in versions()] == [True, False]
+    assert server.post("nbaas/api/endpoints/other/undeploy").status == 200
+    assert server.post("nbaas/v2/models/other/infer").status == 404
+    again = server.post("nbaas/api/endpoints/other/undeploy")
+    assert (again.status, again.json["kind"]) == (404, "EndpointNotFoundError")
