@@ -98,24 +98,29 @@ export interface ITensorSignature {
 }
 
 export interface IVersion {
-  version: string;
+  version: number;
   created: number;
   current: boolean;
 }
 
+/** `path` is below the server's base URL, `url` the gateway's own address on its host. */
 export interface IEndpoint {
   name: string;
   state: string;
   reason: string;
-  version: string;
+  version: number;
   versions: IVersion[];
   path: string;
+  url: string;
   replicas: number;
-  requests: number | null;
+  ready: number;
+  restarts: number;
+  requests: number;
+  errors: number;
   requests_per_second: number | null;
-  p95_ms: number | null;
+  p50_ms: number;
+  p99_ms: number;
   inputs: ITensorSignature[];
-  example: unknown;
 }
 
 /** An answer with a status of 400 or above: `message` is what is wrong, `hint` the way out. */

@@ -32,18 +32,19 @@ export function Endpoints(props: {
   );
 }
 
-/** '12 replicas · 41 req/s · p95 2.1 ms': what of it is known. */
+/** 'version 3 · 2 of 2 ready · 41 req/s · p99 2.5 ms': what of it is known. */
 export function trafficOf(endpoint: IEndpoint): string {
-  const parts = [
-    `${endpoint.replicas} ${endpoint.replicas === 1 ? 'replica' : 'replicas'}`
-  ];
-  if (endpoint.requests_per_second !== null) {
+  const parts = [`${endpoint.ready} of ${endpoint.replicas} ready`];
+  if (endpoint.requests_per_second) {
     parts.push(`${formatRate(endpoint.requests_per_second)} req/s`);
-  } else if (endpoint.requests !== null) {
+  } else {
     parts.push(`${formatNumber(endpoint.requests)} requests`);
   }
-  if (endpoint.p95_ms !== null) {
-    parts.push(`p95 ${formatRate(endpoint.p95_ms)} ms`);
+  if (endpoint.requests > 0) {
+    parts.push(`p99 ${formatRate(endpoint.p99_ms)} ms`);
+  }
+  if (endpoint.errors > 0) {
+    parts.push(`${formatNumber(endpoint.errors)} errors`);
   }
   return parts.join(' · ');
 }
@@ -74,8 +75,7 @@ function Endpoint(props: {
       </Row>
       <Row>
         <span className="nbaas-Quiet nbaas-Grow">
-          {trans.__('version %1', endpoint.version.slice(0, 8))} ·{' '}
-          {trafficOf(endpoint)}
+          {trans.__('version %1', endpoint.version)} · {trafficOf(endpoint)}
         </span>
       </Row>
       <Row>

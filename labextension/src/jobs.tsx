@@ -30,6 +30,11 @@ export function whereOf(job: IJob): string {
   return parts.join(' · ');
 }
 
+/** '2 ranks' for '2 ranks on the CPU': the sidebar is narrow. */
+function shortPlace(placed: string): string {
+  return placed.replace(/ on the CPU$/, '');
+}
+
 export function RunningJobs(props: {
   jobs: IJob[];
   actions: Actions;
@@ -253,7 +258,7 @@ const RecentJob = React.memo(function RecentJob(props: {
       )}
       <Row>
         <span className="nbaas-Quiet nbaas-Grow">
-          {job.placed} · {formatSeconds(job.seconds)} · {props.ago}
+          {shortPlace(job.placed)} · {formatSeconds(job.seconds)} · {props.ago}
         </span>
         <SmallButton
           label={trans.__('Log')}

@@ -1,13 +1,8 @@
 /** Text that nbaas writes for people: requests, calls, magics. Pure; no token is part of it. */
 import { IEndpoint, ITensorSignature } from './api';
 
-/** Return a request that fits the signature: the example of the deploy, else zeros for one row. */
-export function requestFor(
-  endpoint: Pick<IEndpoint, 'inputs' | 'example'>
-): string {
-  if (endpoint.example) {
-    return JSON.stringify(endpoint.example, null, 1);
-  }
+/** Return a request that fits the signature: one row of zeros. */
+export function requestFor(endpoint: Pick<IEndpoint, 'inputs'>): string {
   return JSON.stringify({ inputs: endpoint.inputs.map(zeros) }, null, 1);
 }
 

@@ -9,7 +9,7 @@ import { requestFor } from './snippets';
 export class TryOutView extends ReactWidget {
   constructor(
     private readonly api: Api,
-    readonly endpoint: Pick<IEndpoint, 'name' | 'inputs' | 'example'>,
+    readonly endpoint: Pick<IEndpoint, 'name' | 'inputs'>,
     private readonly trans: TranslationBundle
   ) {
     super();
@@ -25,7 +25,7 @@ export class TryOutView extends ReactWidget {
 
 function TryOut(props: {
   api: Api;
-  endpoint: Pick<IEndpoint, 'name' | 'inputs' | 'example'>;
+  endpoint: Pick<IEndpoint, 'name' | 'inputs'>;
   trans: TranslationBundle;
 }): JSX.Element {
   const { api, endpoint, trans } = props;

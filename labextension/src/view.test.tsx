@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 
 import { Actions } from './actions';
 import { IEndpoint, IHost, IJob } from './api';
-import { Endpoints } from './endpoints';
+import { Endpoints, trafficOf } from './endpoints';
 import { Hosts } from './hosts';
 import { progressOf, RecentJobs, RunningJobs, whereOf } from './jobs';
 
@@ -70,15 +70,22 @@ const ENDPOINT: IEndpoint = {
   name: EVIL,
   state: EVIL,
   reason: EVIL,
-  version: EVIL,
-  versions: [],
+  version: 2,
+  versions: [
+    { version: 1, created: 0, current: false },
+    { version: 2, created: 0, current: true }
+  ],
   path: EVIL,
-  replicas: 1,
-  requests: null,
-  requests_per_second: null,
-  p95_ms: null,
-  inputs: [],
-  example: null
+  url: EVIL,
+  replicas: 2,
+  ready: 1,
+  restarts: 0,
+  requests: 1200,
+  errors: 3,
+  requests_per_second: 41.234,
+  p50_ms: 0.5,
+  p99_ms: 2.5,
+  inputs: []
 };
 
 function recent(job: IJob): JSX.Element {
@@ -143,5 +150,26 @@ describe('a running job', () => {
       <RunningJobs jobs={[JOB]} actions={actions} />
     );
     expect(html).toContain('1 of 2 ranks up');
+  });
+});
+
+describe('an endpoint', () => {
+  test('says what it does', () => {
+    expect(trafficOf(ENDPOINT)).toBe(
+      '1 of 2 ready · 41.2 req/s · p99 2.5 ms · 3 errors'
+    );
+    expect(
+      trafficOf({ ...ENDPOINT, requests: 0, requests_per_second: 0, errors: 0 })
+    ).toBe('1 of 2 ready · 0 requests');
+  });
+
+  test('with one version cannot be rolled back', () => {
+    const one = { ...ENDPOINT, versions: ENDPOINT.versions.slice(1) };
+    const html = (endpoint: IEndpoint): string =>
+      renderToStaticMarkup(
+        <Endpoints endpoints={[endpoint]} actions={actions} />
+      );
+    expect(html(ENDPOINT)).toContain('>Roll back<');
+    expect(html(one)).not.toContain('>Roll back<');
   });
 });
