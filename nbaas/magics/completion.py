@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from IPython.core.completer import SimpleCompletion, context_matcher
+
 from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.jobs.store import list_jobs
@@ -17,45 +19,51 @@ NAMED = {"%logs": "job", "%stop": "job", "%attach": "job", "%predict": "endpoint
 
 
 class Completion:
-    """Answers IPython's `complete_command` hook for every magic in `parsers`."""
+    """Adds a matcher to IPython's completer that answers alone on the lines of our magics."""
 
     def __init__(self, parsers: Mapping[str, LineParser]) -> None:
         self._parsers = parsers
 
     def install(self, ip: Any) -> None:
-        for magic in self._parsers:
-            ip.set_hook("complete_command", self.complete, str_key=magic)
+        @context_matcher(identifier="nbaas")
+        def match(context: Any) -> Any:
+            return self._match(ip.user_ns, context.text_until_cursor)
+
+        self._matcher = match
+        ip.Completer.custom_matchers.append(match)
 
     def remove(self, ip: Any) -> None:
-        dispatcher = ip.strdispatchers.get("complete_command")
-        for magic in self._parsers:
-            chain = dispatcher.strs.get(magic) if dispatcher is not None else None
-            if chain is not None:
-                chain.chain = [entry for entry in chain.chain if entry[1] != self.complete]
+        matchers = ip.Completer.custom_matchers
+        matchers[:] = [matcher for matcher in matchers if matcher is not self._matcher]
 
-    def complete(self, ip: Any, event: Any) -> list[str]:
-        """Return what may stand where the cursor is."""
-        words = event.line.split()
+    def _match(self, namespace: Mapping[str, Any], line: str) -> dict[str, Any]:
+        words = line.split()
         magic = words[0] if words else ""
         parser = self._parsers.get(magic)
-        if parser is None:
-            return []
-        before = words[1:] if event.line.endswith(" ") else words[1:-1]
-        return candidates(parser, magic, before, event.symbol, ip.user_ns)
+        if parser is None or line == magic:
+            return {"completions": []}
+        typed = "" if line[-1].isspace() else words.pop()
+        found = candidates(parser, magic, words[1:], typed, namespace)
+        # Alone: on such a line Python's names and keywords are noise.
+        return {
+            "completions": [SimpleCompletion(text, type="param") for text in found],
+            "matched_fragment": typed,
+            "suppress": True,
+        }
 
 
 def candidates(
-    parser: LineParser, magic: str, before: Sequence[str], symbol: str, namespace: Mapping[str, Any]
+    parser: LineParser, magic: str, before: Sequence[str], typed: str, namespace: Mapping[str, Any]
 ) -> list[str]:
-    """Return completions of `symbol` after the words `before`."""
+    """Return what may stand for `typed` after the words `before`."""
     flag = before[-1] if before and parser.takes_value(before[-1]) else ""
     if flag:
         found = parser.choices(flag) or _values(flag, namespace)
-    elif symbol.startswith("-"):
+    elif typed.startswith("-"):
         found = parser.flags()
     else:
         found = [*_names(NAMED.get(magic, ""), namespace), *parser.flags()]
-    return [name for name in found if name.startswith(symbol)]
+    return [name for name in found if name.startswith(typed)]
 
 
 def _values(flag: str, namespace: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from nbaas.errors import NbaasError, RankFailedError
+from nbaas.errors import CaptureError, NbaasError, RankFailedError
 from nbaas.records import RankFailure
 
 RED, BOLD, PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
@@ -45,6 +45,13 @@ def failure_error(
     first = next((failure for failure in failures if not failure.secondary), failures[0])
     error: RankFailedError = _class_named(first.kind, namespace)(first.message)
     _show_as(error, failure_lines(first, failures, world_size))
+    return error
+
+
+def as_text(kind: str, message: str, lines: list[str]) -> CaptureError:
+    """Return an error of ours called `kind` that a cell shows as `lines`."""
+    error: CaptureError = type(kind, (CaptureError,), {"__module__": __name__})(message)
+    _show_as(error, lines)
     return error
 
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 import ast
 import linecache
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from nbaas.errors import CaptureError
+from nbaas.magics.failures import as_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +69,36 @@ class Shell:
     def cell_code(self, body: str) -> CellCode:
         """Return the body of the running cell magic as Python, on the lines it has in the cell.
 
-        Raises: CaptureError: nothing in it.  SyntaxError: the user's own.
+        Raises: CaptureError: nothing in it, or one called SyntaxError, which shows the user's own.
         """
         if not _has_code(body):
             raise CaptureError(
                 "the cell under %%train is empty", hint="put the training loop below the magic line"
             )
         source = "\n" * self._lines_above(body) + self.transformed(body)
-        name = self.cell_file_name()
+        number, name = self.running_cell()
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
         # Before the check, which may show a line of it: the file so far holds the magic's call.
         lines = source.splitlines(keepends=True)
         linecache.cache[name] = (len(source), None, lines, name)
-        compile(source, name, "exec", flags, dont_inherit=True)
-        return CellCode(self.execution_count, source, name)
+        try:
+            compile(source, name, "exec", flags, dont_inherit=True)
+        except SyntaxError as wrong:
+            stack = self.ip.SyntaxTB.structured_traceback(type(wrong), wrong, [])
+            raise as_text("SyntaxError", wrong.msg, stack) from None
+        return CellCode(number, source, name)
 
-    def cell_file_name(self) -> str:
-        """Return the file name of the cell that runs now, as its In number maps to it."""
+    def running_cell(self) -> tuple[int, str]:
+        """Return In number and file name of the cell whose code is on the stack."""
         numbers: dict[str, int] = self.ip.compile._filename_map  # noqa: SLF001 - no other way
-        names = [name for name, number in numbers.items() if number == self.execution_count]
-        return names[-1] if names else f"<ipython-input-{self.execution_count}>"
+        # Not from execution_count, which IPython 9 raises before the cell runs and 8 afterwards.
+        frame: FrameType | None = sys._getframe()  # noqa: SLF001 - as inspect does it
+        while frame is not None and frame.f_code.co_filename not in numbers:
+            frame = frame.f_back
+        if frame is None:
+            return self.execution_count, f"<ipython-input-{self.execution_count}>"
+        name = frame.f_code.co_filename
+        return numbers[name], name
 
     def transformed(self, source: str) -> str:
         """Return Python for a cell with `!`, `%` and `?` lines."""
