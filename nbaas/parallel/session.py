@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from nbaas.parallel.gradients import GradientAverager
 from nbaas.parallel.loaders import Loaders
 from nbaas.parallel.modules import ModuleBoundary
 from nbaas.parallel.randomness import Randomness
-from nbaas.parallel.sharded import GlobalTensor
+from nbaas.parallel.sharded import GlobalTensor, PartialTensor
 from nbaas.parallel.world import World
 
 
@@ -170,27 +171,33 @@ def _watch_plain_backward(averager: GradientAverager) -> Callable[[], None]:
     return undo
 
 
-_OPAQUE = (str, bytes, int, float, bool, type(None), type)
+_OPAQUE = (str, bytes, int, float, bool, type(None), type, types.ModuleType)
 
 
-def _materialize(value: Any, seen: set[int]) -> None:
-    if isinstance(value, _OPAQUE) or id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, GlobalTensor):
-        with torch.no_grad():
-            value.settled() if hasattr(value, "settled") else value.whole()
-        return
+def _materialize(root: Any, seen: set[int]) -> None:
+    """Make the sharded and partial values below `root` known, in an order that all ranks share."""
+    stack = [root]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, _OPAQUE) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, GlobalTensor):
+            with torch.no_grad():
+                value.settled() if isinstance(value, PartialTensor) else value.whole()
+        else:
+            stack.extend(reversed(_held(value)))
+
+
+def _held(value: Any) -> list[Any]:
+    """Return what a value holds; a lazy mapping's own `values` is not asked."""
     if isinstance(value, torch.Tensor):
-        return
+        return []
     if isinstance(value, dict):
-        for item in list(value.values()):
-            _materialize(item, seen)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for item in list(value):
-            _materialize(item, seen)
-    elif hasattr(value, "__dict__") and not callable(value):
-        _materialize(vars(value), seen)
+        return list(dict.values(value))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(value)
+    return list(vars(value).values()) if hasattr(value, "__dict__") and not callable(value) else []
 
 
 def activate(
