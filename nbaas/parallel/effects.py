@@ -142,3 +142,22 @@ def route_torch_files() -> Callable[[], None]:
         torch.save, torch.load = save, load
 
     return undo
+
+
+def hide_process_group() -> Callable[[], None]:
+    """Make torch.distributed look unused: a library that finds a world would average a second time.
+
+    torchmetrics, Lightning, accelerate and ignite all ask; the engine keeps the group itself.
+    """
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return lambda: None
+    member = distributed.distributed_c10d.GroupMember
+    world = member.WORLD
+    member.WORLD = None
+
+    def undo() -> None:
+        member.WORLD = world
+
+    return undo

@@ -74,6 +74,7 @@ class Session:
         self.loaders.at_pass = self._at_pass
         self.boundary.install()
         self.undo += [self.boundary.uninstall, batchnorm.install(self.world)]
+        self.undo.append(effects.hide_process_group())
         if self.world.rank and rank_scratch is not None:
             self.undo += [effects.ScratchFiles(rank_scratch).install(), effects.route_torch_files()]
 
