@@ -60,7 +60,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="the cases of tests/parallel too")
     parser.add_argument("--worlds", default="1,2,3,4", type=numbers, metavar="1,2,3,4")
     parser.add_argument("--engine", default="ddp", help="horovod, ddp (default)")
-    parser.add_argument("--timeout", default=60.0, type=float, help="seconds a run may take")
+    parser.add_argument("--timeout", default=300.0, type=float, help="seconds a run may take")
     parser.add_argument("--jobs", default=2, type=int, help="cases at one time")
     parser.add_argument("--lines", default=25, type=int, help="lines told of each failure")
     parser.add_argument("--json", type=Path, help="write every verdict here")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import select
@@ -27,7 +28,7 @@ def main() -> None:
     requests, replies = take_pipes()
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
-            __import__(name)
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
     woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -67,6 +68,11 @@ def serve(requests: int, replies: TextIO, woken: int) -> None:
 
 
 def fork(request: dict[str, Any], requests: int, replies: TextIO) -> int:
+    """Return the pid of a child that runs the request; what it needs is imported once, here."""
+    os.environ.update(request["case_env"])
+    for name in request["needs"]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     pid = os.fork()
     if pid:
         return pid

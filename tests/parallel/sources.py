@@ -4,8 +4,9 @@ A script says about itself in lines that start with `#:`
 
     #: ignore start elapsed      names whose value may differ (times)
     #: rtol 1e-4                 where 1e-5 means nothing, with the reason after it
-    #: needs keras transformers  modules without which it is skipped
+    #: needs keras transformers.trainer   packages without which it is skipped; imported ahead
     #: env KERAS_BACKEND=torch   set before anything is imported
+    #: timed runtime per_second  a printed line that holds one of the words is not compared
     #: slow                      only in the full matrix
     #: statistical 0.05          in-model randomness: floats within this, counts of steps equal
 
@@ -36,13 +37,16 @@ class Case:
     ignore: frozenset[str] = frozenset()
     rtol: float = 1e-5
     needs: tuple[str, ...] = ()
+    timed: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     slow: bool = False
     statistical: bool = False
 
     @property
     def missing(self) -> list[str]:
-        return [name for name in self.needs if importlib.util.find_spec(name) is None]
+        """The packages that are not installed; `needs` may name modules in them, to be preloaded."""
+        packages = {name.partition(".")[0] for name in self.needs}
+        return sorted(name for name in packages if importlib.util.find_spec(name) is None)
 
 
 def read_script(path: Path) -> Case:
@@ -110,8 +114,8 @@ def directives(lines: list[str]) -> dict[str, object]:
         word, *rest = line.removeprefix(DIRECTIVE).split()
         if word == "ignore":
             found["ignore"] = frozenset(rest)
-        elif word == "needs":
-            found["needs"] = tuple(rest)
+        elif word in ("needs", "timed"):
+            found[word] = tuple(rest)
         elif word == "rtol":
             found["rtol"] = float(rest[0])
         elif word == "env":
