@@ -13,8 +13,8 @@ from nbaas.engines.base import engine_named
 from nbaas.jobs.events import make_reserve
 from nbaas.jobs.locks import write_owner
 from nbaas.jobs.supervisor import Supervisor
+from nbaas.launchers.forked import ZygoteLauncher
 from nbaas.launchers.processes import become_subreaper, boot_id, kill_tagged
-from nbaas.launchers.zygote import ZygoteLauncher
 from nbaas.records import JobPaths, JobSpec, from_json
 
 

@@ -22,13 +22,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from nbaas.launchers.forked import MAX_MESSAGE
 from nbaas.launchers.processes import TAG
 from nbaas.launchers.sockets import same_user
 from nbaas.launchers.warm import import_what_ranks_need, set_blas_threads
 from nbaas.records import JobPaths
 from nbaas.worker.guard import hold_lifeline
 
-MAX_MESSAGE = 1 << 17  # bytes
 FDS = 3  # log, lifeline, report
 
 

@@ -1,0 +1,118 @@
+"""Shift-Enter to the first step of two ranks: warm, cold, and horovodrun where it is installed.
+
+Run: `python tests/benchmarks/launch.py [--engine ddp] [--rounds 5]`.  The ways take turns in each
+round, so that the load of the machine is the same for all; medians and ratios are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from nbaas.bundle import build_bundle
+from nbaas.capture import capture_cell
+from nbaas.config import Settings
+from nbaas.jobs.submit import new_spec, submit
+from nbaas.launchers import zygote
+from nbaas.placement import HostResources, place
+from nbaas.records import State
+
+HERE = HostResources("here", 2)
+CELL = """
+for x, y in loader:
+    optimizer.zero_grad()
+    loss = ((model(x) - y) ** 2).mean()
+    loss.backward()
+    optimizer.step()
+"""
+SCRIPT = """
+import time, torch, horovod.torch as hvd
+hvd.init()
+model = torch.nn.Linear(8, 1)
+optimizer = hvd.DistributedOptimizer(torch.optim.Adam(model.parameters(), lr=0.05),
+                                     named_parameters=model.named_parameters())
+hvd.broadcast_parameters(model.state_dict(), root_rank=0)
+x = torch.randn(32, 8)
+for _ in range(3):
+    optimizer.zero_grad(); ((model(x) - x.sum(1, keepdim=True)) ** 2).mean().backward()
+    optimizer.step()
+    print("STEP", time.time(), flush=True)
+"""
+
+
+def notebook() -> dict[str, Any]:
+    """Return the names that an earlier cell has left: data, model, optimizer."""
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    rows = torch.randn(257, 8)
+    model = torch.nn.Linear(8, 1)
+    return {
+        "loader": DataLoader(TensorDataset(rows, rows.sum(1, keepdim=True)), batch_size=32),
+        "model": model,
+        "optimizer": torch.optim.Adam(model.parameters(), lr=0.05),
+    }
+
+
+def through_nbaas(settings: Settings, names: dict[str, Any]) -> float:
+    """Return the seconds from before the capture to the first row of rank 0's metrics."""
+    start = time.time()
+    spec = new_spec(settings, place(HERE, ranks=2))
+    contents = capture_cell(CELL, names, execution_count=1, history=[])
+    job = submit(settings, spec, lambda path: build_bundle(path, contents, settings.blobs))
+    status = job.wait(120)
+    assert status.state is State.SUCCEEDED, status
+    return next(row.time for row in job.metrics(0).read() if row.kind == "train") - start
+
+
+def through_horovodrun(script: Path) -> float:
+    """Return the seconds from the command to its first printed step."""
+    start = time.time()
+    command = ("horovodrun", "-np", "2", "--gloo", sys.executable, str(script))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    return float(done.stdout.partition("STEP ")[2].split()[0]) - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", default="ddp")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="nbaas-launch-"))
+    warm = Settings(home=folder, cache=folder, engine=options.engine, zygote_idle=120.0)
+    script = folder / "train.py"
+    script.write_text(SCRIPT)
+    names = notebook()
+    listens_at = zygote.ensure(warm)
+    while zygote.status(listens_at) is None:
+        time.sleep(0.05)
+    ways = {
+        "warm": lambda: through_nbaas(warm, names),
+        "cold": lambda: through_nbaas(replace(warm, warm=False), names),
+    }
+    if shutil.which("horovodrun"):
+        ways["horovodrun"] = lambda: through_horovodrun(script)
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(options.rounds):
+        for way, run in ways.items():
+            taken[way].append(run())
+    base = statistics.median(taken["warm"])
+    for way, seconds in taken.items():
+        middle = statistics.median(seconds)
+        print(f"{way:<11} {middle:6.2f} s  (min {min(seconds):.2f})  {middle / base:5.1f} x warm")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
