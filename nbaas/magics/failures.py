@@ -14,6 +14,8 @@ from typing import Any
 from nbaas.errors import CaptureError, NbaasError, RankFailedError
 from nbaas.records import RankFailure
 
+WITHOUT_WORDS = frozenset({"Killed", "Exited"})  # a rank that could not say why
+LAST_LINES = 20
 RED, BOLD, PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 
@@ -62,12 +64,15 @@ def failure_lines(
     where = f"rank {first.rank} of {world_size}" if world_size > 1 else "rank 0"
     same = [f.rank for f in failures if f is not first and f.kind == first.kind and not f.secondary]
     also = f"; the same on {ranks_text(same)}" if same else ""
-    lines = [f"{BOLD}{where}{PLAIN} raised {RED}{first.kind}{PLAIN}{also}"]
-    lines += first.traceback.rstrip().splitlines()
+    if first.kind in WITHOUT_WORDS:
+        lines = [f"{BOLD}{where}{PLAIN} {RED}{first.message}{PLAIN}{also}"]
+        lines += ["its last lines:", *first.traceback.rstrip().splitlines()[-LAST_LINES:]]
+    else:
+        lines = [f"{BOLD}{where}{PLAIN} raised {RED}{first.kind}{PLAIN}{also}"]
+        lines += first.traceback.rstrip().splitlines()
     others = sorted(set(range(world_size)) - {first.rank, *same})
     if others:
-        verb = "ended because of it"
-        lines.append(f"{ranks_text(others)} {verb}")
+        lines.append(f"{ranks_text(others)} ended because of it")
     return lines
 
 

@@ -26,7 +26,6 @@ class Cell:
     stdout: str = ""
     stderr: str = ""
     outputs: list[dict[str, Any]] = field(default_factory=list)  # MIME bundles, in order
-    by_display_id: dict[str, dict[str, Any]] = field(default_factory=dict)
     error: str = ""  # the traceback as text, without colours
     error_name: str = ""
     number: int = 0
@@ -60,6 +59,7 @@ class Notebook:
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
+        self._displays: dict[str, dict[str, Any]] = {}  # of all cells, by display id
 
     def __enter__(self) -> Notebook:
         return self
@@ -87,7 +87,7 @@ class Notebook:
                 continue
             kind, content = message["msg_type"], message["content"]
             own = message["parent_header"].get("msg_id") == request
-            _collect(cell, kind, content, own=own)
+            _collect(cell, self._displays, kind, content, own=own)
             idle = own and kind == "status" and content["execution_state"] == "idle"
             if during is not None:
                 during(cell)
@@ -106,6 +106,15 @@ class Notebook:
         assert not cell.error, cell.error
         return ast.literal_eval(cell.stdout)
 
+    def settled(self, cell: Cell, seconds: float = 10.0) -> Cell:
+        """Return an earlier cell once its displays, which a thread updates, hold a picture."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if any("image/png" in output for output in cell.outputs):
+                break
+            self.run("None")
+        return cell
+
     def complete(self, line: str) -> list[str]:
         """Return what Tab offers at the end of `line`."""
         reply = self.client.complete(line, len(line), reply=True, timeout=20)
@@ -115,9 +124,11 @@ class Notebook:
         self.manager.interrupt_kernel()
 
 
-def _collect(cell: Cell, kind: str, content: dict[str, Any], *, own: bool) -> None:
+def _collect(
+    cell: Cell, displays: dict[str, Any], kind: str, content: dict[str, Any], *, own: bool
+) -> None:
     if kind == "update_display_data":
-        shown = cell.by_display_id.get(content["transient"]["display_id"])
+        shown = displays.get(content["transient"]["display_id"])
         if shown is not None:
             shown.clear()
             shown.update(content["data"])
@@ -130,7 +141,7 @@ def _collect(cell: Cell, kind: str, content: dict[str, Any], *, own: bool) -> No
         bundle = dict(content["data"])
         cell.outputs.append(bundle)
         if display_id := content.get("transient", {}).get("display_id"):
-            cell.by_display_id[display_id] = bundle
+            displays[display_id] = bundle
     elif kind == "error":
         cell.error = ANSI.sub("", "\n".join(content["traceback"]))
         cell.error_name = content["ename"]

@@ -1,0 +1,61 @@
+"""The same cell in a plain terminal and under nbclient: text where there is no widget, a clean file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from cells import LOOP, SETUP
+from notebook import ROOT, WIDGET
+
+pytestmark = pytest.mark.ranks
+
+
+def environment(home):
+    return {
+        **os.environ,
+        "NBAAS_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "IPYTHONDIR": str(home / "ipython"),
+    }
+
+
+def test_a_plain_terminal_shows_prints_and_one_line(tmp_path):
+    script = tmp_path / "session.ipy"
+    cell = SETUP + "\nget_ipython().run_cell_magic('train', '--ranks 1 --name term', " + repr(LOOP)
+    script.write_text("%load_ext nbaas\n" + cell + ")\nprint('left', len(losses))\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", str(script)],
+        env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line[:2] in ("0 ", "1 ", "2 ")] == ["0", "1", "2"]
+    assert "left 3" in lines
+    assert "term: succeeded on 1 rank on the CPU (serial), 3 epochs" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_nbclient_leaves_a_notebook_that_opens_without_a_kernel(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    cells = ["%load_ext nbaas", SETUP, "%%train --ranks 1 --name saved" + LOOP,
+             "%%train --ranks 1\nraise ValueError('eleven')", "print('not reached')"]  # fmt: skip
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3")
+    with pytest.raises(CellExecutionError, match="ValueError"):
+        client.execute(env=environment(tmp_path))
+    saved = notebook.cells[2].outputs
+    kinds = [set(output.get("data", {})) for output in saved if output.output_type != "stream"]
+    assert {"image/png", "text/plain"} in kinds
+    assert not any(WIDGET in kind for kind in kinds)
+    assert "".join(o.text for o in saved if o.output_type == "stream").count("\n") == 3
+    assert notebook.cells[4].outputs == []
+    # The panel's program is not stored in the file with the state of widgets.
+    assert len(json.dumps(notebook)) < 200_000

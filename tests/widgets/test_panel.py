@@ -1,0 +1,108 @@
+"""The panel sends little: appends, at most ten a second, decimated, and everything to a new view."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nbaas.widgets.curves import Curves
+from nbaas.widgets.panel import POINTS_HELD, Panel, front_end
+
+
+class Recorder(Panel):
+    """A panel whose messages are kept instead of sent."""
+
+    def __init__(self, on_ask=None):
+        self.sent = []
+        super().__init__(on_ask)
+
+    def send(self, content, buffers=None):
+        self.sent.append((content, buffers or []))
+
+
+@pytest.fixture
+def panel():
+    return Recorder()
+
+
+def drawn(panel):
+    """Return the points a front end holds after all messages, by curve."""
+    held = {}
+    for content, buffers in panel.sent:
+        if content["kind"] != "curves":
+            continue
+        for index, curve in enumerate(content["curves"]):
+            x = np.frombuffer(buffers[2 * index], np.float64)
+            y = np.frombuffer(buffers[2 * index + 1], np.float32)
+            assert len(x) == len(y)
+            old = ([], []) if content["reset"] else held.get(curve["name"], ([], []))
+            held[curve["name"]] = ([*old[0], *x], [*old[1], *y])
+    return held
+
+
+def test_only_new_points_travel(panel):
+    curves = Curves()
+    for step in range(10):
+        curves.append(step, {"loss": step})
+        panel.show({}, curves, last=True)
+    assert drawn(panel)["loss"][0] == list(range(10))
+    assert all(len(buffers[0]) == 8 for _, buffers in panel.sent)
+
+
+def test_updates_are_limited_and_the_last_is_never_lost(panel):
+    curves = Curves()
+    accepted = 0
+    for step in range(1000):
+        curves.append(step, {"loss": step})
+        accepted += panel.show({}, curves)
+    assert accepted < 1000
+    panel.show({}, curves, last=True)
+    assert {0, 999} <= set(drawn(panel)["loss"][0])
+
+
+def test_a_front_end_never_holds_more_than_it_can_draw(panel):
+    curves = Curves()
+    for step in range(100_000):
+        curves.append(step, {"loss": np.sin(step / 1000)})
+        if step % 500 == 0:
+            panel.show({}, curves, last=True)
+            assert len(drawn(panel)["loss"][0]) <= POINTS_HELD + 2000
+    assert sum(len(b) for _, buffers in panel.sent for b in buffers) < 4_000_000
+
+
+def test_a_view_that_opens_late_gets_everything(panel):
+    curves = Curves()
+    for step in range(50):
+        curves.append(step, {"loss": step, "acc": -step})
+    panel.show({}, curves, last=True)
+    panel.sent.clear()
+    panel._heard(panel, {"kind": "ready"}, [])
+    assert panel.seen.is_set()
+    assert set(drawn(panel)) == {"loss", "acc"}
+    assert drawn(panel)["acc"][0] == list(range(50))
+
+
+def test_zooming_brings_the_points_of_that_range(panel):
+    curves = Curves()
+    for step in range(100_000):
+        curves.append(step, {"loss": step})
+    panel.show({}, curves, last=True)
+    panel.sent.clear()
+    panel._heard(panel, {"kind": "range", "range": [500, 600]}, [])
+    assert drawn(panel)["loss"][0] == list(range(499, 602))
+
+
+def test_buttons_are_passed_on_and_nonsense_is_not():
+    asked = []
+    panel = Recorder(asked.append)
+    for message in ({"kind": "stop"}, "nonsense", None, {"no": "kind"}, {"kind": "log", "rank": 1}):
+        panel._heard(panel, message, [])
+    assert asked == [{"kind": "stop"}, {"kind": "log", "rank": 1}]
+
+
+def test_the_front_end_is_one_module_with_the_licence_of_what_it_bundles():
+    module = front_end("uplot.js", "chart.js", "panel.js", "widget.js")
+    assert 'from "./' not in module
+    assert "MIT License" in module
+    assert "http://" not in module.replace("http://www.w3.org", "")
+    assert "innerHTML" not in front_end("chart.js", "panel.js", "widget.js")

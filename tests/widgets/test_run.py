@@ -1,0 +1,118 @@
+"""A run in words and numbers: what the panel draws, what one line says, what the figure keeps."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+
+from nbaas.jobs.job import JobStatus, RankStatus
+from nbaas.records import JobSpec, Metric, RankFailure, Slot, State
+from nbaas.widgets.curves import Curves
+from nbaas.widgets.figure import MAX_BYTES, mime_bundle
+from nbaas.widgets.run import RunView, clock, fact_lines
+from nbaas.worker.progress import Phase, Progress
+
+
+def run_of(world_size=2, epochs=None):
+    slots = tuple(Slot(rank, rank, world_size, "here") for rank in range(world_size))
+    spec = JobSpec("20260101-000000-00000000", "digits", "horovod", slots, created=1000.0)
+    return RunView(spec, f"{world_size} ranks on the CPU", epochs=epochs)
+
+
+def status(state, *phases, step=0, **more):
+    ranks = tuple(
+        RankStatus(rank, 100 + rank, Progress(phase, step, 2, 0.01, 0.0, 5, 20))
+        for rank, phase in enumerate(phases)
+    )
+    return JobStatus(state, since=1010.0, started=1004.0, ranks=ranks, **more)
+
+
+def test_until_the_first_step_it_says_how_many_ranks_are_up():
+    run = run_of(4)
+    run.take_status(status(State.STARTING, Phase.JOINED, Phase.BORN, Phase.JOINED, Phase.JOINED))
+    assert run.view(1001.0)["reason"] == "3 of 4 ranks up"
+    assert [rank["state"] for rank in run.view(1001.0)["ranks"]][:2] == ["joined", "starting"]
+
+
+def test_time_left_comes_from_the_part_that_is_done():
+    run = run_of(epochs=10)
+    run.take_status(status(State.RUNNING, Phase.RUNNING, Phase.RUNNING, step=25))
+    # 1 epoch and a quarter of the second of ten, since 1004: 12.5 % in 10 s leave 70 s.
+    assert run.progress.part == pytest.approx(0.125)
+    assert run.eta(1014.0) == pytest.approx(70.0)
+    assert run_of().eta(1014.0) is None
+
+
+def test_one_line_says_what_became_of_it():
+    run = run_of()
+    rows = [
+        Metric(1005 + k, k + 1, 1, {"loss": 2.0 / (k + 1), "rows": 64, "lr": 0.1}) for k in range(5)
+    ]
+    run.take({0: rows})
+    run.take_status(status(State.SUCCEEDED, Phase.DONE, Phase.DONE, step=5))
+    line = run.line(2000.0)
+    assert line.startswith(
+        "digits: succeeded on 2 ranks on the CPU (horovod), 2 epochs, 5 steps in 0:10"
+    )
+    assert "loss 2 to 0.4" in line
+    assert "64 samples/s" in line
+
+
+def test_rows_of_batches_are_counted_and_not_drawn():
+    run = run_of()
+    run.take({0: [Metric(1.0, 1, 1, {"loss": 1.0, "rows": 64})]})
+    assert list(run.curves.by_name) == ["loss"]
+
+
+def test_a_failure_names_the_rank():
+    run = run_of()
+    failure = RankFailure(1, "ValueError", "no such label: 11", "")
+    run.take_status(status(State.FAILED, failure=failure))
+    assert run.view(1020.0)["reason"] == "rank 1: ValueError: no such label: 11"
+
+
+def test_a_view_is_json():
+    import json
+
+    run = run_of()
+    run.take(
+        {0: [Metric(1.0, 1, 1, {"loss": math.nan})], 1: [Metric(1.0, 1, 1, {"rss": 1e8}, "sys")]}
+    )
+    json.dumps(run.view(1001.0), allow_nan=False)
+    assert run.view(1001.0)["stats"][0]["value"] == "NaN"
+
+
+def test_facts_are_sentences():
+    lines = fact_lines({"split_modules": ["Net"], "gathered": {"sort": 3}, "loaders": ["X: whole"]})
+    assert lines == ["split by rows: Net", "gathered: sort (3x)", "X: whole"]
+
+
+def test_the_figure_is_crisp_and_small_for_any_length():
+    curves = Curves()
+    for step in range(200_000):
+        curves.append(step, {"loss": math.sin(step) + 2, "accuracy": math.cos(step)})
+    data, metadata = mime_bundle("title", "line", curves)
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert len(data["image/png"]) <= MAX_BYTES
+    assert data["text/plain"] == "line"
+    from PIL import Image
+
+    width = Image.open(io.BytesIO(data["image/png"])).width
+    assert width == 2 * metadata["image/png"]["width"]
+
+
+def test_the_users_matplotlib_is_left_alone():
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    curves = Curves()
+    curves.append(1, {"loss": 1.0})
+    curves.append(2, {"loss": math.inf})
+    mime_bundle("title", "line", curves)
+    assert dict(mpl.rcParams) == before
+
+
+def test_times_read_as_clocks():
+    assert [clock(s) for s in (8.2, 760, 3723)] == ["0:08", "12:40", "1:02:03"]
