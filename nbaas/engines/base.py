@@ -81,8 +81,8 @@ class Rendezvous(Protocol):
 class EngineFactory(Protocol):
     name: str
 
-    def check(self) -> None:
-        """Raise EngineMissingError where ranks of this engine cannot run; takes milliseconds."""
+    def check(self, slots: Sequence[Slot] = ()) -> None:
+        """Raise EngineMissingError where ranks cannot run on `slots`; takes milliseconds."""
 
     def rendezvous(self, directory: Path, slots: Sequence[Slot]) -> Rendezvous:
         """Open a new meeting place for one start of the gang; files go below `directory`."""

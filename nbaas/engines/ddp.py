@@ -153,7 +153,7 @@ class DdpEngine(ObjectCollectives):
 class DdpFactory:
     name = "ddp"
 
-    def check(self) -> None:
+    def check(self, slots: Sequence[Slot] = ()) -> None:  # noqa: ARG002
         if importlib.util.find_spec("torch") is None:
             raise EngineMissingError("torch is not installed", hint="pip install torch")
 

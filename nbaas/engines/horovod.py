@@ -114,7 +114,7 @@ class HorovodEngine(ObjectCollectives):
 class HorovodFactory:
     name = "horovod"
 
-    def check(self) -> None:
+    def check(self, slots: Sequence[Slot] = ()) -> None:
         torch_version = installed("torch")
         if torch_version is None:
             raise EngineMissingError("torch is not installed", hint="pip install torch")
@@ -125,6 +125,11 @@ class HorovodFactory:
         if built != torch_version:
             raise EngineMissingError(
                 f"horovod was built for torch {built}, {torch_version} is installed", hint
+            )
+        if any(slot.gpu is not None for slot in slots) and without_nccl():
+            raise EngineMissingError(
+                "horovod was built without NCCL and cannot reach GPUs",
+                hint="with nvcc on the PATH: nbaas engine build; --engine ddp uses the GPUs now",
             )
 
     def rendezvous(self, directory: Path, slots: Sequence[Slot]) -> Rendezvous:  # noqa: ARG002
@@ -174,6 +179,11 @@ def installed(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def without_nccl() -> bool:
+    """Return whether the installed Horovod is known to serve CPU ranks only: our own wheels say."""
+    return (installed("horovod") or "").endswith("+cpu")
 
 
 def build_facts() -> dict[str, Any] | None:

@@ -63,15 +63,15 @@ class NoRendezvous:
 class SerialFactory:
     name = "serial"
 
-    def check(self) -> None:
-        pass
-
-    def rendezvous(self, directory: Path, slots: Sequence[Slot]) -> Rendezvous:  # noqa: ARG002
-        if len(slots) != 1:
+    def check(self, slots: Sequence[Slot] = ()) -> None:
+        if len(slots) > 1:
             raise UsageError(
                 f"--engine serial runs one rank, {len(slots)} asked for",
                 hint="--engine horovod or ddp",
             )
+
+    def rendezvous(self, directory: Path, slots: Sequence[Slot]) -> Rendezvous:  # noqa: ARG002
+        self.check(slots)
         return NoRendezvous()
 
     def environment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,15 @@ from nbaas.engines.build import (
     find_tools,
     missing,
 )
-from nbaas.engines.horovod import build_facts, built_for, installed
-from nbaas.errors import EngineError
+from nbaas.engines.horovod import (
+    HorovodFactory,
+    build_facts,
+    built_for,
+    installed,
+    without_nccl,
+)
+from nbaas.engines.proof import slots_of
+from nbaas.errors import EngineError, EngineMissingError
 
 NOTHING = Tools(compiler="", cmake="", make="", nvcc="", nccl="")
 
@@ -107,6 +115,14 @@ def test_the_telling_line_of_a_build_is_shown(output, line):
 
 def test_the_installed_horovod_says_which_torch_it_is_for():
     assert build_facts()["pytorch"] == built_for() == installed("torch")
+
+
+@pytest.mark.skipif(not without_nccl(), reason="this Horovod has NCCL, or does not say")
+def test_gpus_without_nccl_are_refused_with_a_way_out():
+    HorovodFactory().check(slots_of(2))
+    with pytest.raises(EngineMissingError, match="without NCCL") as refused:
+        HorovodFactory().check([replace(slot, gpu=slot.rank) for slot in slots_of(2)])
+    assert "--engine ddp" in refused.value.hint
 
 
 @pytest.mark.ranks
