@@ -84,6 +84,7 @@ def _set_torch(state: dict[str, Any]) -> None:
         return
     torch.set_default_dtype(state["dtype"])
     torch.set_grad_enabled(state["grad"])
-    torch.use_deterministic_algorithms(state["deterministic"])
+    if torch.are_deterministic_algorithms_enabled() != state["deterministic"]:
+        torch.use_deterministic_algorithms(state["deterministic"])  # imports the compiler: seconds
     torch.set_float32_matmul_precision(state["matmul"])
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = state["cudnn"]

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nbaas.bundle import buffers, states
-from nbaas.bundle.definitions import by_reference
+from nbaas.bundle.definitions import is_notebook_definition
 from nbaas.bundle.states import Kind
 
 # They have attributes, which are not state: caches, or what is fixed at birth.
@@ -56,9 +56,9 @@ _EXACT: dict[type, Kind] = {
 def kind_of(value: Any) -> Kind | None:
     """Return how changes of `value` are followed; None for what cannot change, or is a library's."""
     if isinstance(value, type):
-        return None if by_reference(value) else states.CLASS
+        return states.CLASS if is_notebook_definition(value) else None
     if isinstance(value, types.FunctionType):
-        return None if by_reference(value) else states.FUNCTION
+        return states.FUNCTION if is_notebook_definition(value) else None
     cls = type(value)
     if cls not in _found:
         _found[cls] = _kind_of_class(cls)

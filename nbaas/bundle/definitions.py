@@ -25,6 +25,11 @@ def by_reference(definition: Any) -> bool:
     return bool(cloudpickle.cloudpickle._should_pickle_by_reference(definition))  # noqa: SLF001 - as its pickler decides
 
 
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or could have been
+
+
 def is_notebook_definition(value: Any) -> bool:
     """Tell whether `value` is a function or class that goes by value."""
-    return isinstance(value, type | types.FunctionType) and not by_reference(value)
+    if isinstance(value, type):
+        return bool(value.__flags__ & _HEAP_TYPE) and not by_reference(value)
+    return isinstance(value, types.FunctionType) and not by_reference(value)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nbaas.bundle.definitions import by_reference
+from nbaas.bundle.definitions import is_notebook_definition
 
 MAX_CHILDREN = 10_000  # of one value; a culprit behind that is named by its container
 _MEMBERS: tuple[tuple[type, tuple[str, ...]], ...] = (
@@ -86,7 +86,7 @@ def children(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the parts of `value` as (what to append to its path, part); a library has none."""
     if isinstance(value, types.ModuleType):
         return
-    if isinstance(value, type | types.FunctionType) and by_reference(value):
+    if isinstance(value, type | types.FunctionType) and not is_notebook_definition(value):
         return
     for count, part in enumerate(_children(value)):
         if count >= MAX_CHILDREN:
@@ -113,6 +113,9 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(value, kind):
             yield from ((f".{name}", getattr(value, name)) for name in names)
     yield from _state(value)
+    # Last: what its class holds is seldom the obstacle, and has a path of its own.
+    if not isinstance(value, type) and is_notebook_definition(type(value)):
+        yield ".__class__", type(value)
 
 
 def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ are the rank's namespace itself.  Pickler and unpickler number what they meet al
 
 from __future__ import annotations
 
+import enum
 import io
 import pickle
 import sys
@@ -16,7 +17,7 @@ import cloudpickle
 
 from nbaas.bundle.definitions import by_reference, global_names, is_notebook_definition
 from nbaas.bundle.memory import SpanTable
-from nbaas.bundle.reducers import reducer_of
+from nbaas.bundle.reducers import reduce_class, reducer_of
 from nbaas.bundle.restoring import NOTEBOOK, restore_function, set_function
 
 PROTOCOL = 5
@@ -44,6 +45,10 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduced
         if isinstance(obj, type) and is_notebook_definition(obj):
             self.classes.append(obj)
+            self._note_definition(obj)
+            return (
+                super().reducer_override(obj) if issubclass(obj, enum.Enum) else reduce_class(obj)
+            )
         return super().reducer_override(obj)
 
     def _on_buffer(self, buffer: pickle.PickleBuffer) -> bool:
@@ -63,6 +68,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         scope = self._scope(function)
         if scope is None:
             return self._dynamic_function_reduce(function)
+        self._note_definition(function)
         if function.__globals__ is self.namespace:
             self.codes[function.__code__] = function.__qualname__
             for name in global_names(function.__code__):
@@ -78,6 +84,12 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         }
         made = (function.__code__, scope, function.__name__, function.__closure__)
         return restore_function, made, state, None, None, set_function
+
+    def _note_definition(self, definition: Any) -> None:
+        """Let a definition come under its name too: pickles made on the other side look it up there."""
+        name = definition.__qualname__
+        if self.namespace.get(name) is definition:
+            self.needed.setdefault(name, "")
 
     def _scope(self, function: types.FunctionType) -> str | None:
         """Return the module whose names the function sees; None when it is no module's."""

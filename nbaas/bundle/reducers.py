@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 import copyreg
 import functools
 import sys
 import types
+import typing
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -46,6 +49,41 @@ def _reduce_cached(_: Collector, cached: Any) -> Any:
     if cached.__module__ != NOTEBOOK and getattr(module, cached.__name__, None) is cached:
         return NotImplemented
     return restoring.make_cached, (cached.__wrapped__, cached.cache_parameters())
+
+
+def _reduce_cached_property(_: Collector, value: Any) -> Reduced:
+    return restoring.make_cached_property, (value.func, value.attrname)
+
+
+def _reduce_weak(_: Collector, value: Any) -> Reduced:
+    return type(value), (dict(value),)
+
+
+def reduce_class(cls: type) -> Reduced:
+    """Reduce a class of the notebook: made empty, then filled with the attributes it has now."""
+    inside = vars(cls)
+    kept = ("__module__", "__slots__", "__orig_bases__")
+    body = {name: inside[name] for name in kept if name in inside}
+    body["__qualname__"] = cls.__qualname__
+    attributes = {
+        name: value
+        for name, value in inside.items()
+        if name not in body and name not in _CLASS_MADE_BY_PYTHON and not _is_slot(value, cls)
+    }
+    registered = [ref() for ref in abc._get_dump(cls)[0]] if "_abc_impl" in inside else []  # type: ignore[attr-defined]  # noqa: SLF001 - no other way to read it
+    state = (attributes, registered)
+    if typing.is_typeddict(cls):
+        made = (cls.__name__, body.pop("__orig_bases__"), body)
+        return restoring.make_typed_dict, made, state, None, None, restoring.set_class
+    parts = (type(cls), cls.__name__, cls.__bases__, body)
+    return restoring.make_class, parts, state, None, None, restoring.set_class
+
+
+_CLASS_MADE_BY_PYTHON = frozenset(["__dict__", "__weakref__", "_abc_impl", "__annotate_func__"])
+
+
+def _is_slot(value: Any, cls: type) -> bool:
+    return isinstance(value, types.MemberDescriptorType) and value.__objclass__ is cls
 
 
 # ---- memory ------------------------------------------------------------------------------------
@@ -157,6 +195,9 @@ _REDUCERS: dict[type, Reducer] = {
     types.FunctionType: _reduce_function,
     types.CellType: _reduce_cell,
     type(functools.lru_cache(restoring.itself)): _reduce_cached,
+    functools.cached_property: _reduce_cached_property,
+    weakref.WeakKeyDictionary: _reduce_weak,
+    weakref.WeakValueDictionary: _reduce_weak,
 }
 _OF_MODULES: tuple[tuple[str, Reducer], ...] = (
     ("nbaas.parallel.", _reduce_global_tensor),

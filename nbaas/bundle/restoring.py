@@ -14,8 +14,6 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-import cloudpickle
-
 from nbaas.bundle.memory import LoadedRegions
 
 NOTEBOOK = "__main__"
@@ -88,7 +86,6 @@ class ValueUnpickler(pickle.Unpickler):
             (__name__, "restore_storage"): self._storage,
             (__name__, "restore_array"): self._array,
             (__name__, "restore_function"): self._function,
-            ("cloudpickle.cloudpickle", "_make_skeleton_class"): make_class,
         }
         self.load()  # the introduction
 
@@ -154,11 +151,13 @@ def _introduction(count: int) -> bytes:
     return b"\x80\x05" + b"".join(steps) + b"N."
 
 
-def make_class(metaclass: type, name: str, bases: tuple[type, ...], *rest: Any) -> type:
-    """Return an empty class to be filled; no `__init_subclass__` of the notebook runs a second time.
+def make_class(
+    metaclass: type, name: str, bases: tuple[type, ...], namespace: dict[str, Any]
+) -> type:
+    """Return a class without its attributes; nothing of the notebook runs for it a second time.
 
-    It ran in the kernel; what it did is in the values.  Here it would meet a class without its
-    attributes, and globals that are not loaded yet.
+    `__init_subclass__` and metaclasses of the notebook ran in the kernel; what they did is in the
+    values.  Here they would meet a class without attributes, and globals that are not loaded yet.
     """
     hooks = [
         base
@@ -168,11 +167,31 @@ def make_class(metaclass: type, name: str, bases: tuple[type, ...], *rest: Any) 
     ]
     with contextlib.ExitStack() as stack:
         for base in dict.fromkeys(hooks):
-            stack.callback(
-                type.__setattr__, base, "__init_subclass__", vars(base)["__init_subclass__"]
-            )
+            hook = vars(base)["__init_subclass__"]
+            stack.callback(type.__setattr__, base, "__init_subclass__", hook)
             type.__setattr__(base, "__init_subclass__", classmethod(_no_hook))
-        made: type = cloudpickle.cloudpickle._make_skeleton_class(metaclass, name, bases, *rest)  # noqa: SLF001
+        library = next(cls for cls in metaclass.__mro__ if cls.__module__ != NOTEBOOK)
+        if library is metaclass:
+            return metaclass(name, bases, namespace)
+        made: type = library.__new__(metaclass, name, bases, namespace)
+        return made
+
+
+def make_typed_dict(name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> type:
+    return types.new_class(name, bases, {}, lambda body: body.update(namespace))
+
+
+def set_class(cls: type, state: tuple[dict[str, Any], list[type]]) -> None:
+    attributes, registered = state
+    for name, value in attributes.items():
+        type.__setattr__(cls, name, value)
+    for other in registered:
+        cls.register(other)  # type: ignore[attr-defined] - of an abstract base class
+
+
+def make_cached_property(function: Any, name: str | None) -> Any:
+    made = functools.cached_property(function)
+    made.attrname = name
     return made
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 ReadsOf = Callable[[str], Iterable[str]]
 _CODE_MAGICS = frozenset(["time", "timeit", "prun", "capture"])
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +208,16 @@ class _Flow(ast.NodeVisitor):
     # ---- definitions: their bodies run later -------------------------------------------------
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        for part in (*node.decorator_list, *_signature(node.args), node.returns):
-            if part is not None:
-                self.visit(part)
+        self.at_definition(node)
         self.bind(node.name)
         self._own[node.name] = global_reads(node)
         if node.decorator_list:  # a decorator may call it at once, or register it
             self._follow(node.name)
+
+    def at_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        for part in (*node.decorator_list, *_signature(node.args), node.returns):
+            if part is not None:
+                self.visit(part)
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
 
@@ -222,11 +225,15 @@ class _Flow(ast.NodeVisitor):
         for part in (*node.decorator_list, *node.bases, *(k.value for k in node.keywords)):
             self.visit(part)
         inside = _Flow(lambda _: ())
-        inside.block([s for s in node.body if not isinstance(s, _SCOPES)])
+        for statement in node.body:
+            if isinstance(statement, _FUNCTIONS):
+                inside.at_definition(statement)
+            else:
+                inside.visit(statement)
         for name in inside.needed:
             self.read(name)
         self.bind(node.name)
-        methods = [s for s in ast.walk(node) if isinstance(s, _SCOPES)]
+        methods = [s for s in ast.walk(node) if isinstance(s, (*_FUNCTIONS, ast.Lambda))]
         self._own[node.name] = tuple(dict.fromkeys(n for m in methods for n in global_reads(m)))
 
     def visit_Lambda(self, node: ast.Lambda) -> None:

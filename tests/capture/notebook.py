@@ -16,10 +16,9 @@ from nbaas.bundle import Cell, build_bundle, open_bundle, read_result
 from nbaas.capture import capture_cell, merge_result
 
 ROOT = Path(__file__).parent.parent.parent
-RANK = Path(__file__).with_name("rank.py")
 
 
-class CellFailed(Exception):
+class CellError(Exception):
     """The cell raised in the rank; `failure` is its record."""
 
     def __init__(self, failure: dict[str, Any]) -> None:
@@ -27,9 +26,37 @@ class CellFailed(Exception):
         self.failure = failure
 
 
+class Ranks:
+    """A process that has torch imported and forks a rank for each job."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("rank.py"))],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, job: Path, cwd: Path = ROOT) -> int:
+        (job / "cwd").write_text(str(cwd))
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{job}\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=10)
+
+
 @dataclass
 class Notebook:
     directory: Path
+    ranks: Ranks
     namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
     history: list[Cell] = field(default_factory=list)
     output: str = ""
@@ -43,7 +70,7 @@ class Notebook:
     def cell(self, source: str) -> Any:
         """Run a cell here, as the kernel does."""
         cell = self._add(source)
-        exec(compile(cell.source, cell.file_name, "exec"), self.namespace)
+        exec(compile(cell.source, cell.file_name, "exec", dont_inherit=True), self.namespace)
         return self
 
     def _add(self, source: str) -> Cell:
@@ -68,26 +95,23 @@ class Notebook:
         build_bundle(directory, contents, self.blobs)
         return directory
 
-    def train(self, source: str, *, cwd: Path | None = None, **options: Any) -> Any:
-        """Run a cell in a fresh interpreter and merge what it leaves; raises CellFailed after that."""
+    def train(self, source: str, *, cwd: Path = ROOT, **options: Any) -> Notebook:
+        """Run a cell in a process of its own and merge what it left; then raises CellError."""
         contents = self.capture(source, **options)
-        self.run(self.bundle(contents), contents, cwd)
+        job = self.bundle(contents).parent
+        code = self.ranks.run(job, cwd)
+        self.output = (job / "log").read_text()
+        assert code in (0, 1), self.output
+        self.merge(job, contents)
+        if code == 1:
+            raise CellError(json.loads((job / "failure.json").read_text()))
         return self
 
-    def run(self, directory: Path, contents: Any, cwd: Path | None = None) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.capture.rank", str(directory.parent)],
-            env=environment, cwd=cwd or ROOT, capture_output=True, text=True, timeout=100, check=False,
-        )  # fmt: skip
-        assert done.returncode in (0, 1), done.stdout + done.stderr
-        self.output = done.stdout
-        result = read_result(directory.parent / "result", self.blobs)
+    def merge(self, job: Path, contents: Any) -> None:
+        result = read_result(job / "result", self.blobs)
         self.notes = result.summary.notes
-        captured = contents if contents is not None else open_bundle(directory, self.blobs)
+        captured = contents or open_bundle(job / "bundle", self.blobs)
         self.changed = merge_result(result, self.namespace, captured)
-        if done.returncode == 1:
-            raise CellFailed(json.loads((directory.parent / "failure.json").read_text()))
 
     def __getitem__(self, name: str) -> Any:
         return self.namespace[name]
