@@ -6,6 +6,8 @@ our errors as one line.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -13,6 +15,9 @@ from typing import Any
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import Enum, Int
 
+from nbaas.config import load_settings
+from nbaas.errors import NbaasError
+from nbaas.launchers import zygote
 from nbaas.magics import deploy, jobs, train
 from nbaas.magics.completion import Completion
 from nbaas.magics.failures import shown_as_one_line
@@ -163,6 +168,16 @@ def load(ip: Any) -> None:
     completion = Completion(PARSERS)
     completion.install(ip)
     setattr(ip, LOADED, (magics, completion))
+    # In a thread: loading the extension must not wait for it, and may not fail because of it.
+    threading.Thread(target=_warm_up, name="warm", daemon=True).start()
+
+
+def _warm_up() -> None:
+    """Start the process that will fork ranks with torch imported, while the user writes cells."""
+    with contextlib.suppress(NbaasError, OSError):
+        settings = load_settings()
+        if settings.warm:
+            zygote.ensure(settings)
 
 
 def unload(ip: Any) -> None:

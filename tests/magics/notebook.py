@@ -49,6 +49,7 @@ class Notebook:
             "NBAAS_HOME": str(home),
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
+            "NBAAS_ZYGOTE_IDLE": "60",
             "IPYTHONDIR": str(home / "ipython"),
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
             **env,
