@@ -80,6 +80,11 @@ class JournalReader:
     damaged: int = 0
     _tail: bytes = field(default=b"", repr=False)
 
+    @property
+    def complete(self) -> int:
+        """Bytes up to the end of the last whole line: where another reader may go on."""
+        return self.offset - len(self._tail)
+
     def read(self, limit: int = 16 << 20) -> list[dict[str, Any]]:
         """Return the records appended since the last call, at most `limit` bytes of them."""
         try:
