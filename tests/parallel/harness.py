@@ -321,18 +321,18 @@ def outline(stack: str) -> str:
 
 
 def compared(plain: Run, run: Run, case: Case) -> list[str]:
-    """Return the differences of rank 0's text and values, then of the other ranks' values."""
+    """Return the differences of rank 0's text and values from the plain run, and between ranks."""
+    first, rest = run.by_rank[0], run.by_rank[1:]
+    apart = [
+        f"rank {rank} against rank 0: {line}"
+        for rank, values in enumerate(rest, 1)
+        for line in differences({"text": "", "values": first}, {"text": "", "values": values}, 1e-5)
+    ]
     if case.statistical:
         plain, run = without_arrays(plain), without_arrays(run)
-    text = untimed(plain.text, case.timed)
-    expected = {"text": text, "values": plain.values}
+    expected = {"text": untimed(plain.text, case.timed), "values": plain.values}
     mine = {"text": untimed(run.text, case.timed), "values": run.values}
-    found = differences(expected, mine, case.rtol)
-    for rank, values in enumerate(run.by_rank[1:], 1):
-        other = differences(expected, {"text": text, "values": values}, case.rtol)
-        if other and not found:
-            found += [f"rank {rank}: {line}" for line in other]
-    return found
+    return differences(expected, mine, case.rtol) + apart
 
 
 def without_arrays(run: Run) -> Run:
@@ -345,8 +345,7 @@ def without_arrays(run: Run) -> Run:
             if not (isinstance(value, np.ndarray) and value.dtype.kind == "f")
         }
 
-    by_rank = tuple(kept(values) for values in run.by_rank)
-    return replace(run, values=kept(run.values), by_rank=by_rank)
+    return replace(run, values=kept(run.values))
 
 
 def untimed(text: str, timed: tuple[str, ...]) -> str:

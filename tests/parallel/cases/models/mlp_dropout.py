@@ -1,6 +1,6 @@
 # Dropout on: the masks differ by rank, the course of training is statistically the same
 #: statistical 0.3
-#: ignore loss x y
+#: ignore loss x y accuracy
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -22,4 +22,4 @@ for epoch in range(4):
     print(f"{total / len(loader):.4f}")
 model.eval()
 accuracy = (model(X).argmax(1) == Y).float().mean().item()
-shuffled = torch.randperm(5).tolist()
+print(f"{accuracy:.2f}")

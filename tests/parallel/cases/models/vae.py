@@ -38,4 +38,3 @@ for epoch in range(3):
         train_loss += loss.item()
         optimizer.step()
     print(f"{train_loss / len(loader.dataset):.3f}")
-print(torch.randint(0, 1000, (2,)).tolist())

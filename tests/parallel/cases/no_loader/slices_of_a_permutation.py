@@ -8,7 +8,7 @@ X_train = torch.randn(75, 8)
 y_train = (X_train[:, 0] * X_train[:, 1] > 0).long()
 n, batch_size = len(X_train), 16
 net = nn.Sequential(nn.Linear(8, 20), nn.ReLU(), nn.Linear(20, 2))
-optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
 for epoch in range(3):
     permutation = torch.randperm(n)
     epoch_loss = 0.0
