@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import nbaas
+from nbaas.config import Settings
+from nbaas.deploy.hosting import stop_host
 
 ROOT = Path(nbaas.__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "server"))
@@ -88,3 +92,22 @@ def start_job(lab: Server, tmp_path: Path) -> Iterator[Starter]:
     starter = Starter(lab.home, light_python(tmp_path))
     yield starter
     starter.clean()
+
+
+@pytest.fixture(scope="session")
+def trained(lab: Server) -> Iterator[Server]:
+    """The lab after a notebook trained 'halves' on two real ranks and deployed it."""
+    script = Path(__file__).with_name("train_and_deploy.py")
+    settings = Settings(home=lab.home, cache=lab.home)
+    environ = os.environ | {"NBAAS_HOME": str(lab.home), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield lab
+    stop_host(settings)

@@ -1,6 +1,8 @@
-"""The panel as a person meets it: a real JupyterLab, real jobs, Chromium."""
+"""The panel as a person meets it: a real JupyterLab, real jobs, a real endpoint, Chromium."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from jupyter_process import BASE, TOKEN
@@ -9,32 +11,181 @@ from playwright.sync_api import expect
 pytestmark = [pytest.mark.browser, pytest.mark.ranks]
 
 FALLS = """
-import math
 for n in range(1, 201):
     step(n, 0.0005)
 print("accuracy 0.97")
 """
 GOES_ON = "print('on', flush=True)\nfor n in range(1, 100000): step(n, 0.02)"
-FAILS = "step(1); step(2)\nraise ValueError('<img src=x onerror=alert(1)>')"
+FAILS = "step(1); step(2)\nraise ValueError('no such column')"
+EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 
 
-def open_panel(page, lab, theme=""):
+def open_lab(page, lab, path="lab", *, reset=True):
+    page.goto(f"http://127.0.0.1:{lab.port}{BASE}{path}?token={TOKEN}{'&reset' if reset else ''}")
+    page.get_by_role("tab", name="Training and serving").wait_for(timeout=90_000)
+
+
+def open_panel(page, lab, **options):
     """Open JupyterLab with the panel in front; returns the panel."""
-    page.goto(f"http://127.0.0.1:{lab.port}{BASE}lab?token={TOKEN}&reset")
-    page.get_by_role("tab", name="Training and serving").click(timeout=60_000)
+    open_lab(page, lab, **options)
+    tab = page.get_by_role("tab", name="Training and serving")
+    if tab.get_attribute("aria-selected") != "true":
+        tab.click()
     panel = page.locator("#nbaas-panel")
-    expect(panel).to_be_visible()
+    expect(panel.locator("[data-section=recent]")).to_be_visible(timeout=30_000)
     return panel
 
 
-def test_a_finished_job_is_seen_in_the_panel(page, lab, start_job, pictures):
+def item(panel, section, name):
+    return panel.locator(f"[data-section={section}] li").filter(has_text=name).first
+
+
+def test_a_job_of_two_ranks_and_its_endpoint_are_seen(page, trained, pictures):
+    panel = open_panel(page, trained)
+    job = item(panel, "recent", "halves")
+    expect(job.get_by_text("succeeded", exact=True)).to_be_visible()
+    expect(job.get_by_text("2 ranks")).to_be_visible()
+    expect(job.get_by_role("img")).to_be_visible()
+    endpoint = item(panel, "endpoints", "halves")
+    expect(endpoint.get_by_text("ready", exact=True)).to_be_visible()
+    expect(endpoint.get_by_text("nbaas/v2/models/halves/infer")).to_be_visible()
+    page.screenshot(path=pictures / "panel-trained.png")
+
+
+def test_a_running_job_moves_and_stops_at_a_click(page, lab, start_job, pictures):
     start_job(FALLS, name="digits").wait(30)
     start_job(FAILS, name="broken").wait(30)
-    start_job(GOES_ON, name="moving")
+    job = start_job(GOES_ON, name="moving")
     panel = open_panel(page, lab)
-    recent = panel.locator("[data-section=recent]")
-    expect(recent.get_by_text("digits", exact=True)).to_be_visible()
-    expect(recent.get_by_text("succeeded")).to_be_visible()
-    expect(panel.locator("[data-section=running]").get_by_text("moving")).to_be_visible()
-    page.wait_for_timeout(3000)
+    row = item(panel, "running", "moving")
+    expect(row.get_by_text("2 of 2 ranks up")).to_be_visible()
+    expect(row.get_by_text("steps/s")).to_be_visible(timeout=20_000)
+    broken = item(panel, "recent", "broken")
+    expect(broken.get_by_text("rank 0: ValueError: no such column")).to_be_visible()
+    row.get_by_text("2 of 2 ranks up").click()
+    expect(row.get_by_text("2 ranks on the CPU · ddp")).to_be_visible()
     page.screenshot(path=pictures / "panel-light.png")
+    row.get_by_role("button", name="Finish the step of moving").click()
+    expect(item(panel, "recent", "moving").get_by_text("stopped", exact=True)).to_be_visible(timeout=20_000)
+    assert job.status().state == "STOPPED"
+
+
+def test_a_stopping_job_is_killed_only_after_a_question(page, lab, start_job):
+    stubborn = "signal.signal(signal.SIGTERM, lambda *_: None)\n" + GOES_ON
+    job = start_job(stubborn, name="stubborn", stop_grace=60.0)
+    panel = open_panel(page, lab)
+    row = item(panel, "running", "stubborn")
+    row.get_by_role("button", name="Finish the step").click()
+    row.get_by_role("button", name="End the ranks of stubborn at once").click(timeout=20_000)
+    page.get_by_role("button", name="Cancel").click()
+    expect(row).to_be_visible()
+    row.get_by_role("button", name="End the ranks of stubborn at once").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Kill").click()
+    expect(item(panel, "recent", "stubborn").get_by_text("cancelled", exact=True)).to_be_visible(timeout=20_000)
+    assert job.status().state == "CANCELLED"
+
+
+def test_a_log_opens_in_a_tab_follows_and_is_searched(page, lab, start_job, pictures):
+    talks = "for n in range(1, 4000): print('line', n, 'rank', rank, flush=True); step(n, 0.01)"
+    start_job(talks, name="talks")
+    panel = open_panel(page, lab)
+    item(panel, "running", "talks").get_by_role("button", name="Open the log").click()
+    tab = page.locator(".nbaas-Log")
+    text = tab.locator("pre")
+    expect(text).to_contain_text("line 150 rank 0", timeout=30_000)
+    tab.get_by_role("searchbox").fill("LINE 15 ")
+    expect(text).to_have_text("line 15 rank 0")
+    tab.get_by_role("searchbox").fill("")
+    tab.get_by_label("Rank").select_option("1")
+    expect(text).to_contain_text("line 5 rank 1")
+    page.screenshot(path=pictures / "log.png")
+
+
+def test_curves_open_in_a_tab_and_compare(page, lab, start_job, pictures):
+    start_job(FALLS, name="first").wait(30)
+    start_job(FALLS.replace("201", "121"), name="second").wait(30)
+    panel = open_panel(page, lab)
+    panel.get_by_role("button", name="first", exact=True).click()
+    tab = page.locator(".nbaas-Curves")
+    chart = tab.locator("figure[data-metric=loss]")
+    expect(chart.locator("canvas")).to_be_visible()
+    tab.get_by_label("Compare with another job").select_option(label="second")
+    expect(chart.locator(".u-legend").get_by_text("second")).to_be_visible()
+    page.screenshot(path=pictures / "curves.png")
+
+
+def test_an_endpoint_is_tried_copied_and_undeployed(page, trained, pictures):
+    panel = open_panel(page, trained)
+    endpoint = item(panel, "endpoints", "halves")
+    endpoint.get_by_role("button", name="Copy the URL").click()
+    url = page.evaluate("navigator.clipboard.readText()")
+    assert url == f"http://127.0.0.1:{trained.port}{BASE}nbaas/v2/models/halves/infer"
+    endpoint.get_by_role("button", name="Copy a curl command").click()
+    curl = page.evaluate("navigator.clipboard.readText()")
+    assert url in curl
+    assert TOKEN not in curl
+    endpoint.get_by_role("button", name="Send a request").click()
+    tab = page.locator(".nbaas-TryOut")
+    tab.get_by_role("button", name="Send").click()
+    answer = tab.locator("[data-answer]")
+    expect(answer).to_contain_text('"model_name": "halves"', timeout=20_000)
+    page.screenshot(path=pictures / "try.png")
+    tab.get_by_role("textbox").fill('{"inputs": [{"name": "nobody"}]}')
+    tab.get_by_role("button", name="Send").click()
+    expect(tab.get_by_role("alert")).to_be_visible()
+    endpoint.get_by_role("button", name="Take halves down").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(endpoint).to_be_visible()
+    endpoint.get_by_role("button", name="Take halves down").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Undeploy").click()
+    expect(panel.get_by_text("No model is deployed.")).to_be_visible(timeout=20_000)
+
+
+def test_p67_what_others_wrote_is_text(page, lab, start_job, pictures):
+    """Spec, failure, reason and log of a job that somebody else made up."""
+    job = start_job(f"print({EVIL!r})\nstep(1)\nraise ValueError({EVIL!r})", name="evil")
+    job.wait(30)
+    spec = json.loads(job.paths.spec.read_text())
+    spec |= {"name": EVIL, "engine": EVIL, "origin": EVIL}
+    spec["slots"] = [slot | {"host": EVIL} for slot in spec["slots"]]
+    job.paths.spec.write_text(json.dumps(spec))
+    panel = open_panel(page, lab)
+    row = panel.locator(f"[data-job='{job.id}']")
+    expect(row.get_by_text(EVIL).first).to_be_visible()
+    row.get_by_role("button", name="Open the log").click()
+    expect(page.locator(".nbaas-Log pre")).to_contain_text("<script>")
+    row.locator(".nbaas-Name").click()
+    expect(page.locator(".nbaas-Trace")).to_contain_text("<script>")
+    assert page.locator("img[src=x]").count() == 0
+    page.screenshot(path=pictures / "evil.png")
+
+
+def test_tabs_and_folding_are_restored_after_a_reload(page, lab, start_job):
+    start_job(FALLS, name="kept").wait(30)
+    panel = open_panel(page, lab)
+    item(panel, "recent", "kept").get_by_role("button", name="Open the log").click()
+    expect(page.locator(".nbaas-Log pre")).to_contain_text("accuracy")
+    panel.locator("[data-section=hosts] summary").first.click()
+    page.wait_for_timeout(1500)  # JupyterLab writes its layout after a second
+    panel = open_panel(page, lab, reset=False)
+    expect(page.locator(".nbaas-Log pre")).to_contain_text("accuracy", timeout=30_000)
+    expect(panel.locator("[data-section=hosts]")).not_to_have_attribute("open", "")
+
+
+def test_in_the_dark_theme(page, lab, start_job, pictures):
+    start_job(GOES_ON, name="dark")
+    panel = open_panel(page, lab)
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_text("Theme", exact=True).hover()
+    page.get_by_text("JupyterLab Dark", exact=True).click()
+    expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
+    expect(item(panel, "running", "dark").get_by_text("steps/s")).to_be_visible(timeout=20_000)
+    background = panel.evaluate("node => getComputedStyle(node).backgroundColor")
+    red, green, blue = (int(n) for n in background[4:-1].split(","))
+    assert red + green + blue < 200
+    panel.get_by_role("button", name="dark", exact=True).click()
+    expect(page.locator("figure[data-metric=loss] canvas")).to_be_visible()
+    page.screenshot(path=pictures / "panel-dark.png")
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_text("Theme", exact=True).hover()
+    page.get_by_text("JupyterLab Light", exact=True).click()

@@ -118,6 +118,8 @@ def start_server(
         "NBAAS_STOP_GRACE": "2",
         "JUPYTER_CONFIG_DIR": str(root / "config"),
         "JUPYTER_DATA_DIR": str(root / "data"),
+        # First of all, so that a copy that was once installed does not stand before the tree.
+        "JUPYTER_PATH": str(root / "data"),
         "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
     }
