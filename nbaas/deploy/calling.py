@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nbaas.deploy.manifest import Signature, TensorSpec
@@ -49,39 +49,52 @@ def call(model: Any, inputs: list[Any], signature_inputs: tuple[TensorSpec, ...]
 def named_outputs(result: Any) -> tuple[str, dict[str, Any]]:
     """Return how `result` is built ('tensor', 'sequence', 'mapping') and its tensors by name.
 
+    What is nested is named by its path: an LSTM gives output_0, output_1_0 and output_1_1.
     Raises: DeployError: there is no tensor in it, or something that is neither tensor nor None.
     """
     import torch
 
     if isinstance(result, torch.Tensor):
         return "tensor", {"output": result}
+    kind, cells = _cells(result)
+    if cells is None:
+        raise DeployError(
+            f"the model returns a {type(result).__name__}, not a tensor",
+            hint="return a tensor, or a tuple or dict of tensors; --post can convert",
+        )
+    prefix = "output_" if kind == "sequence" and not hasattr(result, "_fields") else ""
+    tensors = dict(_flattened(cells, prefix))
+    if not tensors:
+        raise DeployError("the model returns no tensor")
+    return kind, tensors
+
+
+def _cells(result: Any) -> tuple[str, dict[str, Any] | None]:
+    """Return the parts of a container by name; None for what is none."""
     if isinstance(result, Mapping):
-        return "mapping", _tensors({str(key): value for key, value in result.items()})
+        return "mapping", {str(key): value for key, value in result.items()}
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
-        cells = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
-        return "mapping", _tensors(cells)
+        return "mapping", {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
     if isinstance(result, tuple | list):
-        names = getattr(result, "_fields", None) or [f"output_{i}" for i in range(len(result))]
-        return "sequence", _tensors(dict(zip(names, result, strict=True)))
-    raise DeployError(
-        f"the model returns a {type(result).__name__}, not a tensor",
-        hint="return a tensor, or a tuple or dict of tensors; --post can convert",
-    )
+        names = getattr(result, "_fields", None) or [str(i) for i in range(len(result))]
+        return "sequence", dict(zip(names, result, strict=True))
+    return "", None
 
 
-def _tensors(cells: dict[str, Any]) -> dict[str, Any]:
+def _flattened(cells: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     import torch
 
-    kept = {name: cell for name, cell in cells.items() if cell is not None}
-    for name, cell in kept.items():
-        if not isinstance(cell, torch.Tensor):
+    for key, cell in cells.items():
+        name = f"{prefix}{key}"
+        if isinstance(cell, torch.Tensor):
+            yield name, cell
+        elif (inner := _cells(cell)[1]) is not None:
+            yield from _flattened(inner, f"{name}_")
+        elif cell is not None:
             raise DeployError(
                 f"output {name!r} of the model is a {type(cell).__name__}, not a tensor",
                 hint="return a tensor, or a tuple or dict of tensors; --post can convert",
             )
-    if not kept:
-        raise DeployError("the model returns no tensor")
-    return kept
 
 
 def outputs_in_order(result: Any, signature: Signature) -> list[Any]:

@@ -9,7 +9,7 @@ import http.client
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,18 @@ __all__ = [
     "Deployment",
     "EndpointStatus",
     "Options",
+    "TokenRecord",
+    "create_token",
     "deploy",
     "gateway_address",
     "host_token",
     "list_endpoints",
+    "list_tokens",
     "predict",
+    "revoke_token",
     "rollback",
     "serve",
+    "set_canary",
     "stop_host",
     "token",
     "undeploy",
@@ -93,9 +98,11 @@ def deploy(
     options: Options | None = None,
     sources: Mapping[str, str] | None = None,
     facts: Mapping[str, Any] | None = None,
+    canary: float = 0.0,
 ) -> Deployment:
     """Publish `model` as the next version of the endpoint `name` and return it once it serves.
 
+    `canary` is the percentage of requests it gets at first; 0 makes it the current version.
     Raises: DeployError: it cannot be written down, or a replica cannot rebuild it; what was served
     before is served on.  UsageError: `name` is none.
     """
@@ -116,6 +123,7 @@ def deploy(
         "name": name,
         "version": version,
         "options": to_json(options or Options()),
+        "canary": canary,
     }
     ask_host(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)
     return _deployment(settings, name, version, made[0].signature, time.monotonic() - started)
@@ -137,11 +145,43 @@ def _deployment(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token of an endpoint; `value` is known only where it has just been made."""
+
+    id: str
+    label: str
+    created: float  # seconds since the epoch
+    expires: float = 0.0  # 0: never
+    value: str = field(default="", repr=False)
+
+
+def create_token(
+    settings: Settings, name: str, *, label: str = "", lifetime: float = 0.0
+) -> TokenRecord:
+    """Return a new token of the endpoint; its value is shown this once.  `lifetime` in seconds."""
+    request = {"op": "token_create", "name": name, "label": label, "lifetime": lifetime}
+    ensure_host(settings)
+    return from_json(TokenRecord, ask_host(settings, request, ASK_TIMEOUT))
+
+
+def list_tokens(settings: Settings, name: str) -> list[TokenRecord]:
+    """Return the endpoint's tokens, without their values."""
+    record = found_endpoint(settings.endpoints, name)
+    return [from_json(TokenRecord, to_json(each)) for each in record.tokens]
+
+
+def revoke_token(settings: Settings, name: str, token_id: str) -> None:
+    """Make a token worthless from now on."""
+    ensure_host(settings)
+    ask_host(settings, {"op": "token_revoke", "name": name, "id": token_id}, ASK_TIMEOUT)
+
+
 def list_endpoints(settings: Settings) -> list[EndpointStatus]:
     """Return the endpoints by name; STOPPED where no host runs."""
     records = read_endpoints(settings.endpoints)
     try:
-        described = ask_host(settings, {"op": "describe"}, timeout=5.0)["endpoints"]
+        described = ask_host(settings, {"op": "describe"}, 5.0)["endpoints"]
     except EndpointError:
         return [EndpointStatus(r.name, r.current, "STOPPED", "") for r in records]
     host, port = gateway_address(settings)
@@ -170,6 +210,14 @@ def rollback(settings: Settings, name: str, version: int | None = None) -> Deplo
     entry = ask_host(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)
     signature = read_version(settings.endpoints, name, entry["version"]).signature
     return _deployment(settings, name, entry["version"], signature, 0.0)
+
+
+def set_canary(settings: Settings, name: str, percent: float) -> None:
+    """Change the canary's share of the requests: 0 withdraws it, 100 makes it the current version."""
+    found_endpoint(settings.endpoints, name)
+    ensure_host(settings)
+    request = {"op": "canary", "name": name, "percent": percent}
+    ask_host(settings, request, settings.start_timeout + ASK_TIMEOUT)
 
 
 def token(settings: Settings, name: str) -> str:

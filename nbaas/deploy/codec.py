@@ -211,7 +211,7 @@ def _from_json(given: _Input, spec: TensorSpec) -> Any:
 def array_from(raw: Any, spec: TensorSpec) -> Any:
     """Return the array of a JSON list, flat or nested, in the dtype of `spec`."""
     if spec.datatype == "BF16":
-        raise InputError(f"input {spec.name!r}: BF16 is taken as binary data only")
+        raise InputError(f"input {spec.name!r}: {spec} is taken as binary data only")
     dtype = DTYPES[spec.datatype]
     try:
         return np.array(_FLAT[dtype.kind].decode(raw), dtype=dtype)
@@ -220,7 +220,7 @@ def array_from(raw: Any, spec: TensorSpec) -> Any:
     except OverflowError as wrong:
         raise InputError(f"input {spec.name!r}: expected {spec}: {wrong}") from None
     except (msgspec.DecodeError, RecursionError) as wrong:
-        raise InputError(f"input {spec.name!r} is not JSON: {wrong}") from None
+        raise InputError(f"input {spec.name!r} is not JSON: {wrong}; expected {spec}") from None
     return _nested(raw, spec, dtype)
 
 
@@ -235,12 +235,12 @@ def _nested(raw: Any, spec: TensorSpec, dtype: Any) -> Any:
         return np.array(cells, dtype=dtype)
     except (msgspec.ValidationError, OverflowError) as wrong:
         raise InputError(f"input {spec.name!r}: expected {spec}: {wrong}") from None
+    except (msgspec.DecodeError, RecursionError) as wrong:
+        raise InputError(f"input {spec.name!r} is not JSON: {wrong}; expected {spec}") from None
     except ValueError:  # rows of different length
         raise InputError(
             f"input {spec.name!r}: the rows differ in length; expected {spec}"
         ) from None
-    except (msgspec.DecodeError, RecursionError) as wrong:
-        raise InputError(f"input {spec.name!r} is not JSON: {wrong}") from None
 
 
 _DECODERS: dict[tuple[int, str], Any] = {}

@@ -7,13 +7,14 @@ made before the cell was run again takes its own class along.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dis
 import inspect
 import linecache
 import sys
 import textwrap
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ class Parsed:
 def parsed(name: str, text: str) -> Parsed:
     """Return what `text`, one class or function statement, defines and needs."""
     module = compile(text, f"<{name}>", "exec", dont_inherit=True)
-    body = next(const for const in module.co_consts if isinstance(const, types.CodeType))
+    body = next(code for code in _inner(module) if code.co_name == name)
     is_class = isinstance(ast.parse(text).body[0], ast.ClassDef)
     methods: dict[str, Needs] = {}
     at_definition = _own_needs(module)
@@ -96,39 +97,74 @@ def definition_text(item: Definition, sources: Mapping[str, str]) -> str:
     Raises: DeployError: no text is known for it.
     """
     name = item.__qualname__.partition(".")[0]
-    lines_of = _first_lines(item)
-    for filename, first in lines_of:
-        if text := _statement(_file_text(filename), name, first):
+    for text in _candidates(item, name, sources):
+        if text is not None and _is_source_of(text, item):
             return text
-    given = sources.get(item.__qualname__) or sources.get(name)
-    if given and (text := _statement(given, name, None)):
-        return text
-    for filename in reversed(list(linecache.cache)):
-        if _is_cell(filename) and (text := _statement(_file_text(filename), name, None)):
-            return text
-    try:
-        if text := _statement(textwrap.dedent(inspect.getsource(item)), name, None):
-            return text
-    except (OSError, TypeError):
-        pass
     raise DeployError(
         f"the source of {item.__qualname__!r} is not known",
         hint="run the cell that defines it again, then deploy; or move it into a module",
     )
 
 
-def _first_lines(item: Definition) -> list[tuple[str, int]]:
-    """Return where the functions of `item` were compiled: file name and first line."""
+def _candidates(item: Definition, name: str, sources: Mapping[str, str]) -> Iterator[str | None]:
+    """Yield statements that may define `item`, the likeliest first."""
+    for code in (function.__code__ for function in written_functions(item)):
+        yield _statement(_file_text(code.co_filename), name, code.co_firstlineno)
+    for given in (sources.get(item.__qualname__), sources.get(name)):
+        yield _statement(given, name, None) if given else None
+    for filename in reversed(list(linecache.cache)):
+        if _is_cell(filename):
+            yield _statement(_file_text(filename), name, None)
+    with contextlib.suppress(OSError, TypeError):
+        yield _statement(textwrap.dedent(inspect.getsource(item)), name, None)
+
+
+def _is_source_of(text: str, item: Definition) -> bool:
+    """Whether the functions of `item` have the byte code that `text` compiles to."""
+    module = compile(text, "<candidate>", "exec", dont_inherit=True)
+    compiled = {code.co_qualname: _substance(code) for code in _nested_codes(module)}
+    own = [f.__code__ for f in written_functions(item)]
+    return all(compiled.get(code.co_qualname) == _substance(code) for code in own)
+
+
+def _substance(code: types.CodeType) -> list[tuple[str, str]]:
+    """Return what makes two pieces of code do the same, wherever they stand.
+
+    A call of an attribute compiles differently where its owner is imported in the same text.
+    """
+    steps: list[tuple[str, str]] = []
+    for step in dis.get_instructions(code):
+        if isinstance(step.argval, types.CodeType):
+            steps += _substance(step.argval)
+        elif step.opname in ("LOAD_METHOD", "LOAD_ATTR"):
+            steps.append(("LOAD_ATTR", step.argval))
+        elif step.opname not in ("PUSH_NULL", "PRECALL", "CACHE"):
+            jumps = step.opcode in dis.hasjrel or step.opcode in dis.hasjabs
+            steps.append((step.opname, "" if jumps else repr(step.argval)))
+    return steps
+
+
+def _nested_codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    for inner in _inner(code):
+        yield inner
+        yield from _nested_codes(inner)
+
+
+def written_functions(item: Definition) -> list[types.FunctionType]:
+    """Return the functions that the text of `item` holds, decorators taken off."""
     if isinstance(item, types.FunctionType):
-        code = inspect.unwrap(item).__code__
-        return [(code.co_filename, code.co_firstlineno)]
-    found = []
-    for value in vars(item).values():
+        return [inspect.unwrap(item)]
+    inside = f"{item.__qualname__}."
+    return [f for f in class_functions(item).values() if f.__code__.co_qualname.startswith(inside)]
+
+
+def class_functions(item: type) -> dict[str, types.FunctionType]:
+    """Return every function in a class by name, also those that were put there afterwards."""
+    found = {}
+    for name, value in vars(item).items():
         bare = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
-        code = getattr(bare, "__code__", None)
-        if isinstance(code, types.CodeType) and code.co_name != "<lambda>":
-            inside = getattr(bare, "__qualname__", "").startswith(item.__qualname__ + ".")
-            found += [(code.co_filename, code.co_firstlineno)] if inside else []
+        if isinstance(bare, types.FunctionType):
+            found[name] = bare
     return found
 
 
@@ -160,14 +196,14 @@ def _statement(text: str, name: str, line: int | None) -> str | None:
     return textwrap.dedent("\n".join(text.splitlines()[found[0] - 1 : found[1]])) + "\n"
 
 
-def namespace_of(item: Definition) -> Mapping[str, Any]:
-    """Return the globals that the code of `item` sees."""
-    if isinstance(item, types.FunctionType):
-        found: Mapping[str, Any] = inspect.unwrap(item).__globals__
+def namespace_of(item: Definition, others: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the globals that the code of `item` sees; `others` are searched for one without code."""
+    for function in written_functions(item):
+        found: Mapping[str, Any] = function.__globals__
         return found
-    for value in vars(item).values():
-        bare = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
-        if isinstance(bare, types.FunctionType) and bare.__module__ == item.__module__:
-            return bare.__globals__
+    name = item.__qualname__.partition(".")[0]
+    for namespace in others:
+        if namespace.get(name) is item:
+            return namespace
     module = sys.modules.get(item.__module__)
     return vars(module) if module else {}

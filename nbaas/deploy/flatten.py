@@ -233,6 +233,7 @@ class Encoder:
 
 
 _WAY_OUT = "delete the attribute before %deploy, or leave it out in the class's __getstate__"
+HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 
 
@@ -281,10 +282,13 @@ def _served_state(item: Any, state: dict[str, Any]) -> dict[str, Any]:
 
 def _plain_base(cls: type) -> type:
     """Return `object` where instances hold no C state of their own, else a type nobody has."""
-    layout = cls.__base__
-    while layout is not None and layout.__flags__ & (1 << 9):  # a class made by a class statement
-        layout = layout.__base__
-    return object if layout is object and cls.__flags__ & (1 << 9) else _Nobody
+    for base in cls.__mro__:
+        if base is object:
+            return object
+        # A class statement gives a dict or slots; a C type has neither, or is no heap type.
+        if not base.__flags__ & HEAP_TYPE or not (base.__dictoffset__ or "__slots__" in vars(base)):
+            break
+    return _Nobody
 
 
 class _Nobody: ...

@@ -20,6 +20,7 @@ from nbaas.deploy.registry import Options
 from nbaas.deploy.replica import ReplicaSpec
 from nbaas.errors import DeployError, NbaasError, error_named
 
+LEAST_QUEUE = 512  # requests; slow models refuse earlier, by the expected wait
 DRAIN_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 
@@ -210,7 +211,7 @@ class Fleet:
         largest = max((r.max_batch for r in self.replicas), default=1)
         return {
             "replicas": replicas,
-            "queue": self.options.queue or max(128, 4 * largest * len(self.replicas)),
+            "queue": self.options.queue or max(LEAST_QUEUE, 4 * largest * len(self.replicas)),
             "timeout": self.options.timeout,
             "metadata": self.metadata(),
         }

@@ -32,7 +32,6 @@ DRAIN_POLL = 0.02
 IDLE_TIMEOUT = 75.0
 READ_TIMEOUT = 30.0
 SMALL_BODY = 1 << 20  # of requests that carry no tensors
-RETRY_AFTER = b"Retry-After: 1\r\n"
 
 
 class Gateway:
@@ -138,7 +137,8 @@ class Gateway:
         if self.draining or version.pool.full():
             reason = "the gateway is closing" if self.draining else "too many requests wait"
             version.pool.counters.request(503, 0.0)
-            return Answer(503, error_body(reason), JSON + RETRY_AFTER)
+            seconds = max(1, round(version.pool.expected_wait()))
+            return Answer(503, error_body(reason), JSON + b"Retry-After: %d\r\n" % seconds)
         return None
 
     def _version_of(self, request: Request, target: Target) -> Version | None:

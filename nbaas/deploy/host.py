@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 from nbaas.config import Settings, load_settings
 from nbaas.deploy.control import runtime_folder, serve_control
@@ -42,9 +43,14 @@ def listening_socket(settings: Settings, host: str, port: int) -> socket.socket:
     raise DeployError(f"{host}:{port} cannot be listened on")
 
 
+def _port_path(settings: Settings) -> Path:
+    """Where the port of last time stands, so that clients find the host again after a restart."""
+    return host_folder(settings) / "port"
+
+
 def _last_port(settings: Settings) -> int:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return int(json.loads(state_path(settings).read_text())["port"])
+    with contextlib.suppress(OSError, ValueError):
+        return int(_port_path(settings).read_text())
     return 0
 
 
@@ -72,6 +78,7 @@ async def run_host(settings: Settings, host: str, port: int) -> None:
         "control": str(control),
         "started": time.time(),
     }
+    write_secret(_port_path(settings), str(state["port"]))
     write_secret(state_path(settings), json.dumps(state))
     await this.stopped.wait()
     server.close()

@@ -17,6 +17,9 @@ from nbaas.deploy.frames import ANSWER, ANSWER_REST, LENGTH, request_head
 
 RECONNECT = 0.05  # seconds
 MAX_ATTEMPTS = 2
+FEW = 8  # requests that may always wait
+MAX_WAIT = 2.0  # seconds that a request is expected to wait at most; more is refused
+SMOOTHING = 0.1
 
 
 class Client(Protocol):
@@ -133,7 +136,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._tail:
             data = self._tail + data
-        offset, size = 0, len(data)
+        offset, size, before = 0, len(data), len(self.pending)
         while size - offset >= ANSWER.size:
             length, identity, status, batch, header_length = ANSWER.unpack_from(data, offset)
             end = offset + LENGTH + length
@@ -144,6 +147,7 @@ class Link(asyncio.Protocol):
             if (exchange := self.pending.pop(identity, None)) is not None:
                 self.pool.finish(exchange, status, header_length, body, batch)
         self._tail = data[offset:]
+        self.pool.note_pace(before - len(self.pending))
         if self.draining:
             self._check_drained()
         else:
@@ -172,6 +176,8 @@ class Pool:
         self.counters = counters
         self.queue = queue
         self.timeout = timeout  # seconds
+        self.pace = 0.0  # seconds from one answer to the next while there is work, smoothed
+        self._busy_since = 0.0
         self.links: dict[str, Link] = {}
         self.waiting: deque[Exchange] = deque()
         self._on_retired: Callable[[Link], None] | None = None
@@ -196,10 +202,26 @@ class Pool:
                 self.links[path].open()
 
     def full(self) -> bool:
-        return len(self.waiting) >= self.queue
+        """Whether a further request would wait too long: by count, or by the pace of late."""
+        waiting = len(self.waiting)
+        return waiting >= self.queue or (waiting > FEW and self.expected_wait() > MAX_WAIT)
+
+    def expected_wait(self) -> float:
+        """Return the seconds that a request would wait now, by the pace of late."""
+        return len(self.waiting) * self.pace
+
+    def note_pace(self, answers: int) -> None:
+        """Learn from `answers` that have just arrived."""
+        if answers:
+            now = self.loop.time()
+            pace = (now - self._busy_since) / answers
+            self.pace += SMOOTHING * (pace - self.pace) if self.pace else pace
+            self._busy_since = now
 
     def submit(self, exchange: Exchange) -> None:
         """Send a request to the replica with the least in flight, or let it wait."""
+        if not self.waiting and not any(link.pending for link in self.links.values()):
+            self._busy_since = exchange.started  # idle until now
         link = self._free() if not self.waiting else None
         if link is None:
             self.waiting.append(exchange)

@@ -146,6 +146,8 @@ def _first_run(model: Any, names: list[str], inputs: list[Any], how: str) -> tup
         result = call(model, inputs, specs, how)
         if not _is_single_row(model, specs, inputs, how, result):
             return inputs, result
+    except DeployError:  # it ran; what it gives cannot be served
+        raise
     except Exception as raised:  # noqa: BLE001 - the user's own model may raise anything
         failure = raised
     rows = [x.unsqueeze(0) for x in inputs]

@@ -35,7 +35,7 @@ class Options:
     max_batch: int = 0
     max_wait: float = 0.0  # how long a lone row may wait for others; 0 never waits
     max_body: int = 16 << 20
-    queue: int = 0  # requests that may wait; 0: four batches for each replica, at least 128
+    queue: int = 0  # requests that may wait; 0: four batches for each replica, at least 512
     timeout: float = 60.0  # for one request
     device: str = "auto"  # auto | cpu | cuda
     threads: int = 0  # of each replica; 0: cores shared out

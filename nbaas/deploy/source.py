@@ -20,6 +20,7 @@ from nbaas.deploy.definitions import (
     Definition,
     Needs,
     Parsed,
+    class_functions,
     definition_text,
     namespace_of,
     parsed,
@@ -44,6 +45,8 @@ class NotebookSource:
     _imports: dict[str, str] = field(default_factory=dict)  # bound name -> statement
     _constants: dict[str, str] = field(default_factory=dict)
     _aliases: dict[str, str] = field(default_factory=dict)
+    _namespaces: list[Mapping[str, Any]] = field(default_factory=list)
+    _patches: list[str] = field(default_factory=list)
     _futures: set[str] = field(default_factory=set)
     _reached: set[str] = field(default_factory=lambda: set(ENTRY_POINTS))
     _constructed: set[str] = field(default_factory=set)
@@ -58,10 +61,26 @@ class NotebookSource:
         name = item.__qualname__.partition(".")[0]
         if name in self._definitions:
             return
-        owner = namespace_of(item).get(name)
+        owner = self._namespace(item).get(name)
         top = item if "." not in item.__qualname__ or not isinstance(owner, type) else owner
         self._definitions[name] = (top, parsed(name, definition_text(top, self.sources)))
         self._futures |= set(_futures(top))
+        if isinstance(top, type):
+            self._define_patches(name, top)
+
+    def _namespace(self, item: Definition) -> Mapping[str, Any]:
+        found = namespace_of(item, self._namespaces)
+        if not any(found is known for known in self._namespaces):
+            self._namespaces.append(found)
+        return found
+
+    def _define_patches(self, name: str, cls: type) -> None:
+        """Take along functions that were set on the class after its definition."""
+        for attribute, function in class_functions(cls).items():
+            outside = not function.__code__.co_qualname.startswith(f"{cls.__qualname__}.")
+            if outside and _is_definition(function) and "." not in function.__qualname__:
+                self._define(function)
+                self._patches.append(f"{name}.{attribute} = {function.__qualname__}")
 
     def _settle(self) -> None:
         """Follow names and attributes until nothing new is reached."""
@@ -91,7 +110,7 @@ class NotebookSource:
                 yield method, needs
 
     def _take(self, item: Definition, user: str, needs: Needs, in_method: bool) -> None:  # noqa: FBT001
-        namespace = namespace_of(item)
+        namespace = self._namespace(item)
         for name in sorted(needs.names):
             if name not in namespace or name in self._definitions:
                 # Defined nowhere: it would be a NameError in the notebook too, when it is reached.
@@ -99,7 +118,7 @@ class NotebookSource:
                     self._constructed.add(name)
                 continue
             value = namespace[name]
-            if value is getattr(builtins, name, _Nothing) or name == "__name__":
+            if value is getattr(builtins, name, _Nothing) or name.startswith("__"):
                 continue
             self._bind(name, value, user)
             if in_method and isinstance(value, type):
@@ -133,7 +152,7 @@ class NotebookSource:
         parts += [
             f"{name} = {target}" for name, target in self._aliases.items() if name not in done
         ]
-        return "\n".join(parts) + "\n"
+        return "\n".join([*parts, *self._patches]) + "\n"
 
     def _submodules(self) -> Iterator[str]:
         """Yield imports of modules reached as attributes: `import a` alone does not load `a.b`."""
