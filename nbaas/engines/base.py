@@ -165,13 +165,22 @@ def _as_tensor(data: bytes) -> torch.Tensor:
 
 def row_bytes(tensor: torch.Tensor) -> torch.Tensor:
     """Return (n, bytes of one row) uint8 over the same rows: any dtype travels, bit for bit."""
-    import torch
-
     rows = tensor.detach().contiguous()
     size = rows.element_size()
     for dim in rows.shape[1:]:
         size *= dim
-    return rows.reshape(-1).view(torch.uint8).reshape(rows.shape[0], size)
+    return flat_bytes(rows).reshape(rows.shape[0], size)
+
+
+def flat_bytes(contiguous: torch.Tensor) -> torch.Tensor:
+    """Return the (bytes,) uint8 view of contiguous memory.
+
+    Torch calls a single row contiguous whatever its strides are; `view` to bytes asks for stride 1.
+    """
+    import torch
+
+    flat = contiguous.reshape(-1)
+    return flat.as_strided(flat.shape, (1,)).view(torch.uint8)
 
 
 def rows_from_bytes(data: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

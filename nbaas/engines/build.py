@@ -266,7 +266,7 @@ def fetch_source(scratch: Path, log: Path) -> Path:
             hint="the package index gave other files",
         )
     with tarfile.open(archive) as packed:
-        packed.extractall(scratch, filter="data")
+        packed.extractall(scratch)  # noqa: S202 - its digest is known; 3.11.2 has no filters
     source = scratch / f"horovod-{VERSION}"
     name, wrong, right = STALL_FIX
     text = (source / name).read_text()

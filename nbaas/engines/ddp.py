@@ -20,6 +20,7 @@ from nbaas.engines.base import (
     Handle,
     ObjectCollectives,
     Rendezvous,
+    flat_bytes,
     left,
     reals,
     row_bytes,
@@ -109,7 +110,6 @@ class DdpEngine(ObjectCollectives):
         return rows_from_bytes(joined, rows)
 
     def broadcast_(self, tensor: torch.Tensor, *, root: int = 0, name: str) -> None:
-        import torch
         import torch.distributed as dist
 
         if self.world_size == 1 or tensor.numel() == 0:
@@ -118,7 +118,7 @@ class DdpEngine(ObjectCollectives):
         flat = target.contiguous()
         options = dist.BroadcastOptions()
         options.rootRank = root
-        self._wait(self._group.broadcast, [flat.reshape(-1).view(torch.uint8)], options, name=name)
+        self._wait(self._group.broadcast, [flat_bytes(flat)], options, name=name)
         if flat.data_ptr() != target.data_ptr():
             target.copy_(flat)
 

@@ -24,6 +24,7 @@ from nbaas.engines.base import (
     Handle,
     ObjectCollectives,
     Rendezvous,
+    flat_bytes,
     left,
     reals,
     row_bytes,
@@ -93,14 +94,13 @@ class HorovodEngine(ObjectCollectives):
         return rows_from_bytes(joined, rows)
 
     def broadcast_(self, tensor: torch.Tensor, *, root: int = 0, name: str) -> None:
-        import torch
 
         if self.world_size == 1 or tensor.numel() == 0:
             return
         target = tensor.detach()
         flat = target.contiguous()
         try:
-            self._hvd.broadcast_(flat.reshape(-1).view(torch.uint8), root, name=name)
+            self._hvd.broadcast_(flat_bytes(flat), root, name=name)
         except self._hvd.HorovodInternalError as lost:
             raise left(name, lost) from lost
         if flat.data_ptr() != target.data_ptr():
