@@ -26,14 +26,13 @@ class GlobalBatchNorm(torch.autograd.Function):
         weight: Any,
         bias: Any,
         moments: tuple[torch.Tensor, torch.Tensor],
-        world: World,
-        elements: int,
+        over: tuple[World, Rows, int],
     ) -> torch.Tensor:
         mean, invstd = moments  # (C,), and 1 / standard deviation (C,)
         shape = _channel_shape(data)
         normal = (data - mean.view(shape)) * invstd.view(shape)
         ctx.save_for_backward(normal, weight, invstd)
-        ctx.world, ctx.elements, ctx.has_bias = world, elements, bias is not None
+        (ctx.world, ctx.rows, ctx.elements), ctx.has_bias = over, bias is not None
         result = normal if weight is None else normal * weight.view(shape)
         return result if bias is None else result + bias.view(shape)
 
@@ -48,11 +47,12 @@ class GlobalBatchNorm(torch.autograd.Function):
         mean_grad, mean_grad_normal = means.chunk(2)
         scale = invstd if weight is None else invstd * weight
         inner = grad - mean_grad.view(shape) - normal * mean_grad_normal.view(shape)
+        if not ctx.rows.valid:  # padding had no part in the statistics
+            inner = grad
         return (
             inner * scale.view(shape),
             None if weight is None else sum_grad_normal,
             sum_grad if ctx.has_bias else None,
-            None,
             None,
             None,
         )
@@ -119,7 +119,7 @@ def make_batch_norm(
         kind = torch.float32 if input.dtype in (torch.float16, torch.bfloat16) else input.dtype
         invstd = (variance + eps).rsqrt().to(kind)
         result = GlobalBatchNorm.apply(
-            input, weight, bias, (mean.to(kind), invstd), world, elements
+            input, weight, bias, (mean.to(kind), invstd), (world, rows, elements)
         )
         return result.to(input.dtype)
 

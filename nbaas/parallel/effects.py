@@ -18,7 +18,7 @@ _WRITING = frozenset("wax+")
 _DEVICES = ("/dev/", "/proc/", "/sys/")
 _REPLACED = (
     (builtins, "open"), (io, "open"), (os, "replace"), (os, "rename"), (os, "remove"), (os, "unlink"),
-    (os, "mkdir"), (os.path, "exists"), (os.path, "isfile"),
+    (os, "mkdir"), (os, "chmod"), (os, "stat"), (os.path, "exists"), (os.path, "isfile"),
 )  # fmt: skip
 
 
@@ -34,12 +34,14 @@ class ScratchFiles:
         self.real_isfile = os.path.isfile
         self.real_remove = os.remove
         self.real_mkdir = os.mkdir
+        self.real_chmod = os.chmod
+        self.real_stat = os.stat
 
     def install(self) -> Callable[[], None]:
         """Replace the functions; return what puts the originals back."""
         originals = [getattr(home, name) for home, name in _REPLACED]
         stand_ins = (self.open, self.open, self.move, self.move, self.remove, self.remove,
-                     self.mkdir, self.exists, self.isfile)  # fmt: skip
+                     self.mkdir, self.chmod, self.stat, self.exists, self.isfile)  # fmt: skip
         for (home, name), stand_in in zip(_REPLACED, stand_ins, strict=True):
             setattr(home, name, stand_in)
 
@@ -80,8 +82,11 @@ class ScratchFiles:
 
     def move(self, source: Any, target: Any, **_: Any) -> None:
         absolute = _absolute(source)
-        if absolute in self.written:
-            with self.real_open(self.inside(absolute), "rb") as old, self.open(target, "wb") as new:
+        mine = absolute in self.written
+        # A temporary file made beneath Python's open is this rank's own; rank 0 has moved its own.
+        if mine or self.real_isfile(absolute):
+            found = self.inside(absolute) if mine else absolute
+            with self.real_open(found, "rb") as old, self.open(target, "wb") as new:
                 shutil.copyfileobj(old, new)
         self.written.discard(absolute)
         self.removed.add(absolute)
@@ -92,6 +97,14 @@ class ScratchFiles:
             self.real_remove(path, *args, **kwargs)
         self.written.discard(absolute)
         self.removed.add(absolute)
+
+    def chmod(self, path: Any, mode: int, **kwargs: Any) -> None:
+        absolute = "" if isinstance(path, int) else _absolute(path)
+        self.real_chmod(self.inside(absolute) if absolute in self.written else path, mode, **kwargs)
+
+    def stat(self, path: Any, **kwargs: Any) -> os.stat_result:
+        absolute = "" if isinstance(path, int) or not self.written else _absolute(path)
+        return self.real_stat(self.inside(absolute) if absolute in self.written else path, **kwargs)
 
     def exists(self, path: Any) -> bool:
         return self._found(path, self.real_exists)

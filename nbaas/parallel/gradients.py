@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+from torch.nn.parameter import UninitializedParameter
 
 from nbaas.errors import EngineError
 from nbaas.parallel.sharded import PartialTensor, corrected
@@ -22,6 +23,11 @@ from nbaas.parallel.world import World
 BUCKET_BYTES = 16 << 20  # launched while backward goes on; smaller models travel in one piece
 _HEADER = 2  # stop vote, position check
 _POSITIONS = 1 << 20
+
+
+def is_lazy(leaf: torch.Tensor) -> bool:
+    """Tell whether a parameter has yet to learn its shape from the first batch."""
+    return isinstance(leaf, UninitializedParameter)
 
 
 class Bucket:
@@ -70,7 +76,7 @@ class GradientAverager:
         """Average the gradients of `leaves` from now on; frozen ones are skipped until they thaw."""
         for leaf in leaves:
             key = id(leaf)
-            if key in self.watched or not leaf.requires_grad or not leaf.is_leaf:
+            if key in self.watched or is_lazy(leaf) or not leaf.requires_grad or not leaf.is_leaf:
                 continue
             self.watched[key] = weakref.ref(leaf, functools.partial(self._forget, key))
             self.hooks.append(leaf.register_post_accumulate_grad_hook(self._on_ready))

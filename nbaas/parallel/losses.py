@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from nbaas.parallel.reductions import labelled
 from nbaas.parallel.rows import Rows
 from nbaas.parallel.rules import Args, Kwargs, names, rule
 from nbaas.parallel.sharded import GlobalTensor, PartialTensor, ShardedTensor
@@ -47,8 +48,8 @@ def _reduced_loss(func: Any, rows: Rows, local: list[Any], named: Kwargs) -> Any
         named = {**named, "reduction": "sum"}
     part = func(*local, **named)
     if reduction == "sum":
-        return PartialTensor(part * world().size)
-    return PartialTensor(part if rows.even else part * rows.weight)
+        return labelled(PartialTensor(part * world().size), part)
+    return labelled(PartialTensor(part if rows.even else part * rows.weight), part)
 
 
 def _rows_of_all(args: Args, kwargs: Kwargs) -> tuple[Rows, list[Any], Kwargs] | None:
@@ -115,7 +116,7 @@ def _index_mean(
     if weight is not None:
         mine = weight[target[target != ignore]].sum().detach().to(torch.float64)
         total = func(logits, target, **{**named, "reduction": "sum"})
-        return _labelled(PartialTensor(total / world().mean(mine).to(total.dtype)), total)
+        return labelled(PartialTensor(total / world().mean(mine).to(total.dtype)), total)
     ignored = int((target == ignore).sum())
     per_row = target.numel() // rows.valid if rows.valid else math.prod(target.shape[1:])
     if ignored or not rows.valid:
@@ -124,11 +125,6 @@ def _index_mean(
     else:
         total = func(logits, target, **named)
         part = total if rows.even else total * rows.weight
-    result = _labelled(PartialTensor(part), total)
+    result = labelled(PartialTensor(part), total)
     result.elements, result.ignored = rows.total * per_row, ignored
-    return result
-
-
-def _labelled(result: PartialTensor, local: torch.Tensor) -> PartialTensor:
-    result.label = type(local.grad_fn).__name__ if local.grad_fn is not None else ""
     return result

@@ -14,10 +14,17 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nbaas.parallel import trees
-from nbaas.parallel.gradients import GradientAverager
-from nbaas.parallel.probe import OutputPlan, compare_outputs, quiet_randomness, restored
+from nbaas.parallel.gradients import GradientAverager, is_lazy
+from nbaas.parallel.probe import (
+    OutputPlan,
+    compare_outputs,
+    matches_alone,
+    quiet_randomness,
+    restored,
+)
 from nbaas.parallel.randomness import Randomness
 from nbaas.parallel.rows import Rows, split_rows
 from nbaas.parallel.selfcheck import FirstStepCheck
@@ -34,6 +41,8 @@ class ModuleNotes:
     owns_parameters: bool
     name: str
     generation: int = -1
+    hooked: bool = False  # hooks of the user's see activations: of the whole batch
+    lazy: bool = False
     plans: dict[Any, OutputPlan | None] = None  # type: ignore[assignment]  # None: replicated
 
 
@@ -58,9 +67,12 @@ class ModuleBoundary:
             return boundary.enter(module, args, kwargs)
 
         nn.Module.__call__ = call  # type: ignore[method-assign]
+        self.undo_hooks = [_watch_registration(self, name) for name in _REGISTRATIONS]
 
     def uninstall(self) -> None:
         nn.Module.__call__ = self.original  # type: ignore[method-assign]
+        for undo in self.undo_hooks:
+            undo()
 
     def note_of(self, module: nn.Module) -> ModuleNotes:
         note = self.notes.get(module)
@@ -69,9 +81,13 @@ class ModuleBoundary:
             note = ModuleNotes(owns, type(module).__name__, plans={})
             self.notes[module] = note
         if note.generation != self.generation:
-            note.generation = self.generation
-            note.owns_parameters = next(module.parameters(), None) is not None
-            self.averager.watch(module.parameters())
+            parameters = list(module.parameters())
+            lazy = any(is_lazy(p) for p in parameters)
+            note.generation = -1 if lazy else self.generation
+            note.owns_parameters = bool(parameters)
+            note.hooked = _has_foreign_hooks(module)
+            note.lazy = lazy
+            self.averager.watch(parameters)
         return note
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -80,7 +96,10 @@ class ModuleBoundary:
             return self.original(module, *args, **kwargs)
         leaves = trees.tensors((args, kwargs))
         rows = _rows_of(leaves, self.world)
-        if rows is None:
+        if rows is None or note.lazy or _under_functorch():
+            return self._replicated(module, args, kwargs)
+        if note.hooked:
+            self._refuse(note, "its forward hooks see activations")
             return self._replicated(module, args, kwargs)
         key = _call_kind(module, leaves, rows)
         if key not in note.plans:
@@ -109,6 +128,7 @@ class ModuleBoundary:
         world = self.world
         before = self.randomness.enter_model()
         world.depth, world.rows = world.depth + 1, rows
+        world.last_rows = rows
         try:
             result = self.original(module, *local_args, **local_kwargs)
         finally:
@@ -142,7 +162,7 @@ class ModuleBoundary:
                 full = self.original(module, *plain[0], **plain[1])
         except Exception as broken:  # noqa: BLE001 - the user's own error comes up in the real call
             full, reason = None, f"{type(broken).__name__}: {broken}"
-        if not self.world.all_agree(not reason):
+        if not self.world.all_agree(verdict=not reason):
             self._refuse(note, reason or "it failed on another rank")
             return None
         pieces = [
@@ -154,17 +174,79 @@ class ModuleBoundary:
                 local = self.original(module, *pieces[0], **pieces[1])
         except Exception as broken:  # noqa: BLE001 - a model that takes no part of a batch
             local, reason = None, f"{type(broken).__name__}: {broken}"
-        if not self.world.all_agree(not reason):
+        if not self.world.all_agree(verdict=not reason):
             self._refuse(note, reason or "it failed on another rank")
             return None
         plan, reason = compare_outputs(full, local, rows, self.world)
+        if plan is not None and not self._same_alone(module, plain, full, plan, rows):
+            plan, reason = None, "an output for one row alone has another shape or value"
         if plan is None:
             self._refuse(note, reason)
         return plan
 
+    def _same_alone(
+        self, module: nn.Module, plain: list[Any], full: Any, plan: OutputPlan, rows: Rows
+    ) -> bool:
+        """Tell whether one row alone comes out as in the batch, on every rank.
+
+        It finds what a part of the batch may hide: outputs as long as the longest sample.
+        """
+        if module.training and any(isinstance(m, _BatchNorm) for m in module.modules()):
+            return True
+        row = min(rows.offset, rows.total - 1)
+
+        def one(leaf: torch.Tensor) -> torch.Tensor:
+            has_rows = leaf.dim() > 0 and leaf.shape[0] == rows.total
+            return leaf.narrow(0, row, 1) if has_rows else leaf
+
+        try:
+            with torch.no_grad(), restored(module), quiet_randomness(), self._inside(None):
+                alone = self.original(
+                    module, *trees.map_tensors(one, plain[0]), **trees.map_tensors(one, plain[1])
+                )
+        except Exception:  # noqa: BLE001 - a model that squeezes or needs two rows
+            return self.world.all_agree(verdict=True)
+        same = matches_alone(full, alone, plan, row)
+        return self.world.all_agree(verdict=same)
+
     def _refuse(self, note: ModuleNotes, reason: str) -> None:
         """Note why every call of the module is for the whole batch."""
         self.world.notes[note.name] = f"ran on the whole batch on every rank: {reason}"
+
+
+_REGISTRATIONS = ("register_forward_hook", "register_forward_pre_hook")
+
+
+def _watch_registration(boundary: ModuleBoundary, name: str) -> Callable[[], None]:
+    """Look at modules anew after a hook was registered on any of them."""
+    original = getattr(nn.Module, name)
+
+    def register(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        boundary.generation += 1
+        return original(module, *args, **kwargs)
+
+    setattr(nn.Module, name, register)
+    return lambda: setattr(nn.Module, name, original)
+
+
+def _has_foreign_hooks(module: nn.Module) -> bool:
+    """Tell whether hooks that are not torch's own (weight norm, pruning) see activations inside."""
+    hooks = (
+        hook
+        for part in module.modules()
+        for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
+    )
+    return any(not _home(hook).startswith("torch.") for hook in hooks)
+
+
+def _home(hook: Any) -> str:
+    bound = getattr(hook, "__self__", None)
+    named = hook if hasattr(hook, "__qualname__") else type(hook)
+    return str(getattr(type(bound) if bound is not None else named, "__module__", "") or "")
+
+
+def _under_functorch() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _whole(leaf: torch.Tensor) -> torch.Tensor:

@@ -45,14 +45,20 @@ def _over_rows(func: Any, tensor: ShardedTensor, dims: Any, args: Args, kwargs: 
         rest["dim"] = dims
     rows = tensor.rows
     if func.__name__ != "mean":
-        part = func(tensor.valid, **rest) * world().size
+        local = func(tensor.valid, **rest)
+        part = local * world().size
     elif rows.valid:
-        part = func(tensor.valid, **rest)
-        part = part if rows.even else part * rows.weight
+        local = func(tensor.valid, **rest)
+        part = local if rows.even else local * rows.weight
     else:
-        rest = {key: value for key, value in rest.items() if key != "mean"}
-        part = torch.sum(tensor.valid, **rest)
-    return PartialTensor(part)
+        local = part = torch.sum(tensor.valid, **rest)
+    return labelled(PartialTensor(part), local)
+
+
+def labelled(result: PartialTensor, local: torch.Tensor) -> PartialTensor:
+    """Name `result` as autograd names it on one device: by the operation, not by our weighting."""
+    result.label = type(local.grad_fn).__name__ if local.grad_fn is not None else ""
+    return result
 
 
 def linear_reduction(func: Any, args: Args, kwargs: Kwargs) -> Any:

@@ -109,7 +109,9 @@ class FirstStepCheck:
         tolerance = COARSE_TOLERANCE if _coarse(leaves) else TOLERANCE
         worst, where = _largest_error(call.averaged, dict(zip(parameters, expected, strict=True)))
         route = ""
-        if not self.world.all_agree(worst <= (COARSE_TOLERANCE if _coarse(leaves) else ROUNDING)):
+        if not self.world.all_agree(
+            verdict=worst <= (COARSE_TOLERANCE if _coarse(leaves) else ROUNDING)
+        ):
             # A penalty on the parameters reaches them beside the module: compare that route alone.
             mine = self._gradients(call, leaves, on_one_device=False)
             again = [None if grad is None else self.world.mean(grad) for grad in mine]

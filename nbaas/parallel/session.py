@@ -16,7 +16,7 @@ from torch.optim.optimizer import (
 )
 
 from nbaas.engines.base import Engine
-from nbaas.parallel import batchnorm, effects, gradients
+from nbaas.parallel import batchnorm, effects, gradients, innerloss
 from nbaas.parallel import losses as _losses  # noqa: F401 - registers its rules
 from nbaas.parallel import shapes as _shapes  # noqa: F401 - registers its rules
 from nbaas.parallel import world as worlds
@@ -66,14 +66,18 @@ class Session:
         self.undo += [hook.remove for hook in hooks]
         self.loaders.install()
         self.undo.append(self.loaders.uninstall)
-        self.undo.append(_watch_plain_backward(self.averager))
+        self.undo.append(_watch_backward(self.world, self.averager))
         if self.world.size == 1:
             return
         gradients.averager_of = self._averager
         self.averager.after_pass = self.boundary.check.after_pass
         self.loaders.at_pass = self._at_pass
         self.boundary.install()
-        self.undo += [self.boundary.uninstall, batchnorm.install(self.world)]
+        self.undo += [
+            self.boundary.uninstall,
+            batchnorm.install(self.world),
+            innerloss.install(self.world),
+        ]
         self.undo.append(effects.hide_process_group())
         if self.world.rank and rank_scratch is not None:
             self.undo += [effects.ScratchFiles(rank_scratch).install(), effects.route_torch_files()]
@@ -154,13 +158,17 @@ class Session:
         worlds.set_active(None)
 
 
-def _watch_plain_backward(averager: GradientAverager) -> Callable[[], None]:
-    """Note the loss of backward passes that start at a plain tensor."""
+def _watch_backward(world: World, averager: GradientAverager) -> Callable[[], None]:
+    """Note the loss of backward passes that start at a plain tensor; mark what runs within a pass."""
     original = torch.Tensor.backward
 
     def backward(self: torch.Tensor, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        if not averager.carrying and not isinstance(self, GlobalTensor) and self.dim() == 0:
+        if isinstance(self, GlobalTensor):
+            original(self, *args, **kwargs)  # comes back here with this rank's part
+            return
+        with world.in_backward():
+            original(self, *args, **kwargs)
+        if not averager.carrying and self.dim() == 0:
             averager.last_loss = self.detach()
 
     backward.__name__ = "backward"

@@ -8,7 +8,9 @@ already averaged may be added to before it is averaged again.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ class World:
         self.size = engine.world_size
         self.depth = 0  # > 0 inside a module's call: plain tensors, local rows
         self.rows: Rows | None = None  # of the call in progress: what batch norm averages over
+        self.last_rows: Rows | None = None  # of the last split call: what backward recomputes
         self.collectives = 0
         self.gathered: Counter[str] = Counter()  # operation -> times it gathered
         self.notes: dict[str, str] = {}  # what ran replicated, and why
@@ -59,6 +62,8 @@ class World:
         """Return the global tensor of which each rank holds its valid rows along `dim`, detached."""
         kind = local.dtype
         part = local.detach().narrow(dim, 0, rows.valid).movedim(dim, 0).contiguous()
+        if not part.numel():
+            part = part.new_empty(part.shape)  # an empty view keeps strides that are not contiguous
         wire = {
             torch.bool: torch.int32,
             torch.bfloat16: torch.float32,
@@ -76,7 +81,17 @@ class World:
     def broadcast_object(self, value: Any) -> Any:
         return self.engine.broadcast_object(value, name=self.name("object"))
 
-    def all_agree(self, verdict: bool) -> bool:  # noqa: FBT001 - a vote is a bool
+    @contextlib.contextmanager
+    def in_backward(self) -> Iterator[None]:
+        """Modules called during backward (activation checkpointing) are parts of the model."""
+        before = self.depth, self.rows
+        self.depth, self.rows = self.depth + 1, self.last_rows
+        try:
+            yield
+        finally:
+            self.depth, self.rows = before
+
+    def all_agree(self, *, verdict: bool) -> bool:
         return all(self.gather_objects(bool(verdict)))
 
 
