@@ -107,6 +107,11 @@ class Host:
         await asyncio.gather(*(fleet.stop() for fleet in self.fleets.values()))
         await self.nursery.stop()
 
+    @property
+    def occupied(self) -> bool:
+        """Whether something is being asked of an endpoint right now."""
+        return any(lock.locked() for lock in self._busy.values())
+
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one request on the control socket; one at a time for an endpoint."""
         operation = OPERATIONS.get(str(request.get("op")))

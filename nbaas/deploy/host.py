@@ -23,6 +23,9 @@ from nbaas.deploy.registry import write_secret
 from nbaas.errors import DeployError
 from nbaas.launchers.processes import become_subreaper, boot_id
 
+LOOK_AROUND = 2.0  # seconds
+IDLE_STOP = 600.0  # seconds without an endpoint
+
 
 def listening_socket(settings: Settings, host: str, port: int) -> socket.socket:
     """Return the socket of the port asked for; with port 0 the port of last time if it is free."""
@@ -80,10 +83,32 @@ async def run_host(settings: Settings, host: str, port: int) -> None:
     }
     write_secret(_port_path(settings), str(state["port"]))
     write_secret(state_path(settings), json.dumps(state))
+    caretaker = loop.create_task(_stop_when_unneeded(this, folder / "lock"))
     await this.stopped.wait()
+    caretaker.cancel()
     server.close()
     control.unlink(missing_ok=True)
     await this.stop()
+
+
+async def _stop_when_unneeded(host: Host, lock: Path) -> None:
+    """End the host when its home has been removed, or when nothing has been served for long."""
+    held, idle_since = _identity(lock), time.monotonic()
+    while True:
+        await asyncio.sleep(LOOK_AROUND)
+        if host.ledger.records or host.occupied:
+            idle_since = time.monotonic()
+        if _identity(lock) != held or time.monotonic() - idle_since > IDLE_STOP:
+            host.stopped.set()
+            return
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def main(argv: list[str]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -300,6 +301,14 @@ class Slow(nn.Module):
 def endpoint_in_flight(address, host_token: str) -> bool:
     text = asyncio.run(exchange(address, "GET", "/metrics", token=host_token)).body.decode()
     return 'nbaas_in_flight{endpoint="ending",version="1"} 1.0' in text
+
+
+def test_a_host_whose_home_is_removed_ends(settings, eventually):
+    ensure_host(settings)
+    pid = read_state(settings)["pid"]
+    family = [pid, *(p.pid for p in psutil.Process(pid).children(recursive=True))]
+    shutil.rmtree(settings.home)
+    eventually(lambda: not any(psutil.pid_exists(p) for p in family), timeout=20)
 
 
 def test_two_starts_at_a_time_make_one_host(alone):
