@@ -106,16 +106,16 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"{{{item!r:.40}}}", item) for item in value)
     elif isinstance(value, type):
         yield from ((f".{name}", item) for name, item in list(vars(value).items()))
-        return
     elif isinstance(value, types.FunctionType):
         yield from _of_function(value)
+    yield from _members(value)
+    yield from _state(value)
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
     for kind, names in _MEMBERS:
         if isinstance(value, kind):
             yield from ((f".{name}", getattr(value, name)) for name in names)
-    yield from _state(value)
-    # Last: what its class holds is seldom the obstacle, and has a path of its own.
-    if not isinstance(value, type) and is_notebook_definition(type(value)):
-        yield ".__class__", type(value)
 
 
 def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -133,6 +133,8 @@ def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _state(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield what pickle would write of an object: its attributes by name, else its state."""
+    if isinstance(value, type):
+        return
     state = getattr(value, "__dict__", None)
     if type(value).__getstate__ is not object.__getstate__:  # type: ignore[comparison-overlap]
         try:
@@ -144,6 +146,9 @@ def _state(value: Any) -> Iterator[tuple[str, Any]]:
     for name in getattr(type(value), "__slots__", ()) or ():
         if isinstance(name, str) and hasattr(value, name):
             yield f".{name}", getattr(value, name)
+    # Last: what its class holds is seldom the obstacle, and has a path of its own.
+    if is_notebook_definition(type(value)):
+        yield ".__class__", type(value)
 
 
 def path_of(target: Any, roots: dict[str, Any], limit: int = 100_000) -> str:

@@ -5,6 +5,7 @@ Rule: number n of the memo is the same object here and in the process that pickl
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import functools
 import io
@@ -171,9 +172,11 @@ def make_class(
             stack.callback(type.__setattr__, base, "__init_subclass__", hook)
             type.__setattr__(base, "__init_subclass__", classmethod(_no_hook))
         library = next(cls for cls in metaclass.__mro__ if cls.__module__ != NOTEBOOK)
+        made: type
         if library is metaclass:
-            return metaclass(name, bases, namespace)
-        made: type = library.__new__(metaclass, name, bases, namespace)
+            made = metaclass(name, bases, namespace)
+        else:
+            made = library.__new__(metaclass, name, bases, namespace)
         return made
 
 
@@ -186,7 +189,7 @@ def set_class(cls: type, state: tuple[dict[str, Any], list[type]]) -> None:
     for name, value in attributes.items():
         type.__setattr__(cls, name, value)
     for other in registered:
-        cls.register(other)  # type: ignore[attr-defined] - of an abstract base class
+        abc.ABCMeta.register(cls, other)  # type: ignore[arg-type]
 
 
 def make_cached_property(function: Any, name: str | None) -> Any:

@@ -126,6 +126,8 @@ def _instance_difference(value: Any, noted: dict[str, Any], _: LoadedRegions) ->
     changed, removed = _state_difference(now, noted)
     travelling = _travelling(value) if changed or removed else None
     if travelling is not None:
+        travelling |= _TRAVELS_TOO
+    if travelling is not None:
         changed = {name: item for name, item in changed.items() if name in travelling}
         removed = [name for name in removed if name in travelling]
     return (changed, removed) if changed or removed else None
@@ -140,6 +142,10 @@ def _state_difference(
         if not same(item, noted.get(name, _ABSENT)) and not _is_ours(item)
     }
     return changed, [name for name in noted if name not in now]
+
+
+# A scheduler in the notebook asks the optimizer whether it has made a step.
+_TRAVELS_TOO = frozenset(["_opt_called"])
 
 
 def _travelling(value: Any) -> set[str] | None:

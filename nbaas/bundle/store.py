@@ -225,6 +225,7 @@ def load_values(
 ) -> Loaded:
     from nbaas.bundle.ambient import AMBIENT, set_ambient
     from nbaas.bundle.changes import note_all
+    from nbaas.bundle.revive import revive
 
     regions = LoadedRegions(places.regions, places.spans, path_of, device)
     pickles = (directory / manifests.VALUES).read_bytes()
@@ -241,6 +242,7 @@ def load_values(
         raise BundleError(
             f"values of {directory} are out of step: {len(memo)} of {places.memo_sizes[-1]}"
         )
+    revive(memo.values())
     return Loaded(namespace, regions, memo, note_all(memo), dict(namespace), roots)
 
 

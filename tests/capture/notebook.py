@@ -48,8 +48,7 @@ class Ranks:
         return int(self.process.stdout.readline())
 
     def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        self.process.terminate()
         self.process.wait(timeout=10)
 
 

@@ -32,7 +32,7 @@ def needed(source: str, **reads: list[str]) -> set[str]:
         ("(n := len(a))\nn", {"len", "a"}),
         ("del a\na = 1", {"a"}),
         ("x: Kind = 1", {"Kind"}),
-        ("match v:\n    case [a, *b]:\n        print(a, b)\n    case Point(x=c):\n        c", {"v", "print", "Point"}),
+        ("match v:\n    case [a, *b]:\n        a, b\n    case Point(x=c):\n        c", {"v", "Point"}),
         ("try:\n    model\nexcept NameError:\n    model = Net()", {"model", "NameError", "Net"}),
         ("assert a, b", {"a", "b"}),
         ("lambda x, y=d: x + y + z", {"d", "z"}),
