@@ -299,6 +299,7 @@ def failed(
         for rank, pid in enumerate(pids)
         if statuses.get(pid) and not any(rank == r for r, _ in told)
     ]
+    told.sort(key=lambda pair: pair[1]["lost"])
     lines = [
         f"rank {rank}: {f['kind']}: {f['message']}\n{f['traceback']}" for rank, f in told
     ] + dead

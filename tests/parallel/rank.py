@@ -62,13 +62,15 @@ def redirect(folder: Path, rank: int) -> None:
 
 
 def failure_of(error: BaseException) -> dict[str, Any]:
-    from nbaas.errors import NbaasError
+    from nbaas.errors import EngineError, NbaasError
 
     lines = traceback.format_exception(error)
+    lost = isinstance(error, EngineError)
     return {
         "kind": type(error).__name__,
         "message": str(error),
-        "refused": isinstance(error, NbaasError),
+        "refused": isinstance(error, NbaasError) and not lost,
+        "lost": lost,  # another rank left, which will have said why
         "traceback": "".join(lines),
     }
 
