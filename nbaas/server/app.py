@@ -7,7 +7,6 @@ endpoint needs: both outlive the server, and are found again by their files.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,15 +20,12 @@ from nbaas.server.base import THREADS, Context
 from nbaas.server.endpoints import EndpointIndex, TokenCheck, locate
 from nbaas.server.guard import open_methods
 from nbaas.server.jobs import JobIndex
+from nbaas.server.live import Live
 from nbaas.server.routes import ROUTES
 from nbaas.server.upstream import Pool
 
 if TYPE_CHECKING:
     from tornado import web
-
-# How often jobs are reconciled with what really runs, and the server's activity is renewed while
-# any is alive: an idle culler must not end a server that trains.
-WATCH_INTERVAL = 1.0  # seconds
 
 
 class OpenRouteError(NbaasError):
@@ -48,7 +44,7 @@ class NbaasExtension(ExtensionApp):
 
     name = "nbaas"
     extension_url = "/nbaas"
-    _watch: asyncio.Task[None] | None = None
+    _tasks: tuple[asyncio.Task[None], ...] = ()
 
     def initialize_settings(self) -> None:
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="nbaas")
@@ -66,18 +62,25 @@ class NbaasExtension(ExtensionApp):
         self.handlers.extend(checked(ROUTES))
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
-        self._watch = asyncio.create_task(self._keep_watch(serverapp.web_app.settings))
+        live = Live(self.settings["nbaas_context"])
+        shared = serverapp.web_app.settings
+        shared["nbaas_live"] = live
+        active = asyncio.Event()
+        self._tasks = (
+            asyncio.create_task(live.run(active)),
+            asyncio.create_task(_stay_active(active, shared)),
+        )
 
     async def stop_extension(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in self._tasks:
+            task.cancel()
         context: Context = self.settings["nbaas_context"]
         context.close()
 
-    async def _keep_watch(self, shared: dict[str, Any]) -> None:
-        context: Context = self.settings["nbaas_context"]
-        while True:
-            with contextlib.suppress(NbaasError, OSError):
-                if await context.call(context.jobs.reconcile):
-                    shared["nbaas_last_activity"] = utcnow()
-            await asyncio.sleep(WATCH_INTERVAL)
+
+async def _stay_active(active: asyncio.Event, shared: dict[str, Any]) -> None:
+    """Renew the server's activity while jobs run: an idle culler must not end them."""
+    while True:
+        await active.wait()
+        active.clear()
+        shared["nbaas_last_activity"] = utcnow()

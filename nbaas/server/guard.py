@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar, cast
 
-from jupyter_server.auth.decorator import authorized
+from jupyter_server.auth.decorator import authorized, ws_authenticated
 from tornado import web
 
 Action = Literal["read", "write"]
@@ -26,6 +26,17 @@ def guarded(action: Action) -> Callable[[Method], Method]:
 
     def decorate(method: Method) -> Method:
         checked = web.authenticated(authorized(action, resource=RESOURCE)(method))
+        setattr(checked, _MARK, action)
+        return cast("Method", checked)
+
+    return decorate
+
+
+def guarded_socket(action: Action) -> Callable[[Method], Method]:
+    """Return `guarded` for the GET that opens a WebSocket: 403 there too, never a login page."""
+
+    def decorate(method: Method) -> Method:
+        checked: Any = ws_authenticated(authorized(action, resource=RESOURCE)(method))
         setattr(checked, _MARK, action)
         return cast("Method", checked)
 

@@ -11,6 +11,9 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
 
 from nbaas.config import Settings
 from nbaas.errors import JobError, JobNotFoundError
@@ -18,7 +21,7 @@ from nbaas.jobs.job import Job, JobStatus, RankStatus, open_job
 from nbaas.jobs.names import JOB_ID
 from nbaas.journal import JournalReader
 from nbaas.placement import describe
-from nbaas.records import State
+from nbaas.records import JobSpec, State, to_json
 from nbaas.server.series import Curves, Point
 from nbaas.worker.progress import Phase
 
@@ -26,6 +29,8 @@ SPARK_POINTS = 48
 SPARKS = 40  # finished jobs whose curve is drawn in the list, the newest
 OPEN_CURVES = 64  # jobs whose curves are kept in memory
 ACTIVE = (State.STARTING, State.RUNNING, State.RESTARTING, State.STOPPING, State.CANCELLING)
+# What reading files of the wrong shape raises.
+DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 SIGNALS = frozenset(signal.Signals)
 PHASES = {
     Phase.ABSENT: "waiting",
@@ -120,10 +125,9 @@ class JobIndex:
         for job_id in self._ids():
             row = self._finished.get(job_id)
             if row is None:
-                job = self._job(job_id)
-                if job is None:
+                row = self._listed(job_id, sparks=len(finished) < SPARKS)
+                if row is None:
                     continue
-                row = self._row(job, sparks=len(finished) < SPARKS)
             (finished if row.final else running).append(row)
         return running + finished[:limit], len(finished)
 
@@ -150,11 +154,6 @@ class JobIndex:
         slots = [(slot, job.name) for job in jobs for slot in job.spec.slots]
         return [(slot.gpu, name) for slot, name in slots if slot.gpu is not None], len(slots)
 
-    def reconcile(self) -> int:
-        """Return how many jobs run, after those whose supervisor has died were declared LOST."""
-        running, _ = self.rows(0)
-        return len(running)
-
     def _ids(self) -> list[str]:
         """Return all ids, newest first."""
         try:
@@ -171,13 +170,28 @@ class JobIndex:
         job = self._jobs.get(job_id)
         if job is None:
             try:
-                job = open_job(self._settings.jobs / job_id)
-            except JobError:
+                job = _opened(self._settings.jobs / job_id)
+            except (JobError, *DAMAGE):
                 return None
             self._jobs[job_id] = job
         return job
 
+    def _listed(self, job_id: str, *, sparks: bool) -> JobRow | None:
+        """Return the row of an id; None for what is no job: one bad folder must not hide the rest."""
+        job = self._job(job_id)
+        try:
+            return self._row(job, sparks=sparks) if job is not None else None
+        except (JobError, OSError):
+            return None
+
     def _row(self, job: Job, *, sparks: bool) -> JobRow:
+        """Return the row of a job; JobError where its files are not what nbaas writes."""
+        try:
+            return self._read_row(job, sparks=sparks)
+        except DAMAGE as damage:
+            raise JobError(f"the files of job {job.id} are damaged: {damage}") from damage
+
+    def _read_row(self, job: Job, *, sparks: bool) -> JobRow:
         status = job.status()
         if status.state.final and not sparks:
             # Its curve is not shown, and its journal not opened.
@@ -200,6 +214,18 @@ class JobIndex:
             if len(self._tails) > OPEN_CURVES:
                 self._tails.popitem(last=False)
             return tail
+
+
+def _opened(root: Path) -> Job:
+    """Return the job of a directory whose spec holds what it should, each field of its type.
+
+    Raises: JobError: it holds none.  msgspec.ValidationError: a field has another type.
+    """
+    job = open_job(root)
+    msgspec.convert(to_json(job.spec), JobSpec)
+    if job.spec.id != root.name or not job.spec.slots:
+        raise JobError(f"{root.name} holds the record of another job")
+    return job
 
 
 def _row(job: Job, status: JobStatus, curves: Curves, *, now: float) -> JobRow:

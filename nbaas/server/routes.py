@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbaas.server import handlers
+from nbaas.server.live import LiveHandler
 from nbaas.server.proxy import ProxyHandler
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ CONTROL: list[tuple[str, type[web.RequestHandler]]] = [
     (rf"/nbaas/api/jobs/{JOB}/stop", handlers.StopHandler),
     (rf"/nbaas/api/jobs/{JOB}/kill", handlers.KillHandler),
     (r"/nbaas/api/hosts", handlers.HostsHandler),
+    (r"/nbaas/api/live", LiveHandler),
     (r"/nbaas/api/endpoints", handlers.EndpointsHandler),
     (rf"/nbaas/api/endpoints/{NAME}/undeploy", handlers.UndeployHandler),
     (rf"/nbaas/api/endpoints/{NAME}/rollback", handlers.RollbackHandler),
