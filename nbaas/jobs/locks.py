@@ -11,6 +11,11 @@ import contextlib
 import fcntl
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # At run time it would bring a TOML parser into every supervisor.
+    from nbaas.config import Settings
 
 
 def take_lock(path: Path) -> int | None:
@@ -23,6 +28,11 @@ def take_lock(path: Path) -> int | None:
         os.close(fd)
         return None
     return fd
+
+
+def name_lock(settings: Settings, name: str) -> Path:
+    """Return the lock that a running job of this name holds; its text is the id of the last one."""
+    return settings.home / "names" / f"{name}.lock"
 
 
 def write_owner(fd: int, text: str) -> None:

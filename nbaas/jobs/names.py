@@ -5,7 +5,6 @@ Rule: names go into JSON, never into a path that was not validated here.
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import time
@@ -39,6 +38,6 @@ def new_name() -> str:
 
 
 def new_id(now: float) -> str:
-    """Return an id that sorts by time: '20261123-205252-1f0c9a3e', the time in UTC."""
+    """Return an id that sorts by time: '20261123-205252-1231f0c9', UTC, milliseconds, 20 random bits."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    return f"{stamp}-{os.urandom(4).hex()}"
+    return f"{stamp}-{int(now * 1000) % 1000:03d}{secrets.randbits(20):05x}"

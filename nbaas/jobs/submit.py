@@ -21,7 +21,7 @@ from nbaas.engines.base import engine_named
 from nbaas.errors import JobError, JobRunningError
 from nbaas.jobs.events import EventLog
 from nbaas.jobs.job import Job
-from nbaas.jobs.locks import read_owner, take_lock, write_owner
+from nbaas.jobs.locks import name_lock, read_owner, take_lock, write_owner
 from nbaas.jobs.names import checked_name, new_id, new_name
 from nbaas.launchers import zygote
 from nbaas.launchers.environment import allowed_environment
@@ -125,7 +125,7 @@ def start_supervisor(paths: JobPaths, locks: Sequence[int]) -> None:
 @contextlib.contextmanager
 def _name_held(settings: Settings, spec: JobSpec) -> Iterator[int]:
     """Hold the lock of the job's name in this block; the supervisor keeps its own copy."""
-    path = settings.home / "names" / f"{spec.name}.lock"
+    path = name_lock(settings, spec.name)
     fd = take_lock(path)
     if fd is None:
         raise JobRunningError(
