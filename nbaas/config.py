@@ -31,6 +31,7 @@ class Settings:
     stop_grace: float = 10.0  # between SIGTERM and SIGKILL
     stall_timeout: float = 300.0  # no step for so long: the stacks are written; 0 is off
     heartbeat_interval: float = 0.5
+    queue: bool = True  # a job waits until this user's other jobs leave room for its ranks
     warm: bool = True  # ranks are forked from a process that has torch imported
     zygote_idle: float = 1800.0  # that process ends after so long without a request
     large_value: int = 10 << 20  # a captured value over this is named before launch

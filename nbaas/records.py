@@ -72,6 +72,7 @@ class JobSpec:
     stop_grace: float = 10.0  # seconds between the request to stop and SIGKILL
     stall_timeout: float = 300.0  # seconds without progress; 0 is off
     zygote: str = ""  # socket of the process that forks warm ranks; none: start each afresh
+    queue: bool = True  # wait until the host has room for all ranks
     umask: int = 0o022  # of the kernel: files that the cell writes look as if written there
 
     @property
