@@ -1,0 +1,404 @@
+"""nbaas beside the servers people would pick: same models, same machine, one run; wrk as the load.
+
+`python tests/benchmarks/serving.py [--seconds 4] [--servers nbaas,starlette] [--models mlp,cnn]` prints
+requests/s, p50 and p99 at 1, 8 and 32 connections, memory and start-up for every server that is
+installed, and, last, `best-peer ratio: R`: throughput of nbaas over the best peer, small MLP, JSON, 32
+connections.  Ratios of one run on a quiet machine mean something, absolute figures little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import linecache
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+CONNECTIONS = (1, 8, 32)
+MODELS = {
+    "mlp": """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    def forward(self, x):
+        return self.net(x)
+EXAMPLE = torch.randn(4, 64)
+""",
+    "cnn": """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1, stride=2), nn.BatchNorm2d(64), nn.ReLU(),
+            nn.Conv2d(64, 128, 3, padding=1, stride=2), nn.BatchNorm2d(128), nn.ReLU(),
+            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(128, 10))
+    def forward(self, x):
+        return self.net(x)
+EXAMPLE = torch.randn(4, 3, 32, 32)
+""",
+}
+HEAD = """
+import json, sys
+import torch
+PORT = int(sys.argv[1])
+torch.set_num_threads(1)
+torch.manual_seed(0)
+exec(open(sys.argv[2]).read())
+model = Net().eval()
+def answer(rows):
+    with torch.inference_mode():
+        return model(torch.tensor(rows)).tolist()
+"""
+# What a practitioner would write with each; mosec and LitServe batch dynamically, as nbaas does.
+PEERS = {
+    "starlette": HEAD
+    + """
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+async def predict(request):
+    return JSONResponse({"outputs": answer((await request.json())["inputs"])})
+app = Starlette(routes=[Route("/predict", predict, methods=["POST"])])
+uvicorn.run(app, port=PORT, log_level="error", access_log=False)
+""",
+    "fastapi": HEAD
+    + """
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+class Body(BaseModel):
+    inputs: list
+app = FastAPI()
+@app.post("/predict")
+async def predict(body: Body):
+    return {"outputs": answer(body.inputs)}
+uvicorn.run(app, port=PORT, log_level="error", access_log=False)
+""",
+    "tornado": HEAD
+    + """
+import asyncio
+import tornado.web
+class Predict(tornado.web.RequestHandler):
+    def post(self):
+        self.finish({"outputs": answer(json.loads(self.request.body)["inputs"])})
+async def main():
+    tornado.web.Application([("/predict", Predict)]).listen(PORT, "127.0.0.1")
+    await asyncio.Event().wait()
+asyncio.run(main())
+""",
+    "mosec": """
+import os, sys
+PORT, SOURCE = os.environ["BENCH_PORT"], os.environ["BENCH_MODEL"]
+from mosec import Server, Worker
+class Inference(Worker):
+    def __init__(self):
+        import torch
+        torch.set_num_threads(1); torch.manual_seed(0)
+        namespace = {}
+        exec(open(SOURCE).read(), namespace)
+        self.torch, self.model = torch, namespace["Net"]().eval()
+    def forward(self, data):
+        sizes = [len(body["inputs"]) for body in data]
+        with self.torch.inference_mode():
+            out = self.model(self.torch.tensor([row for body in data for row in body["inputs"]])).tolist()
+        it = iter(out)
+        return [{"outputs": [next(it) for _ in range(size)]} for size in sizes]
+if __name__ == "__main__":
+    sys.argv = [sys.argv[0], "--port", PORT, "--timeout", "10000"]
+    server = Server()
+    server.append_worker(Inference, num=1, max_batch_size=32, max_wait_time=1)
+    server.run()
+""",
+    "litserve": """
+import sys
+PORT, SOURCE = int(sys.argv[1]), sys.argv[2]
+import litserve as ls, torch
+class API(ls.LitAPI):
+    def setup(self, device):
+        torch.set_num_threads(1); torch.manual_seed(0)
+        namespace = {}
+        exec(open(SOURCE).read(), namespace)
+        self.model = namespace["Net"]().eval()
+    def decode_request(self, request):
+        return torch.tensor(request["inputs"])
+    def batch(self, inputs):
+        self.sizes = [len(x) for x in inputs]
+        return torch.cat(inputs)
+    def predict(self, x):
+        with torch.inference_mode():
+            return self.model(x)
+    def unbatch(self, output):
+        return list(output.split(self.sizes))
+    def encode_response(self, output):
+        return {"outputs": output.tolist()}
+if __name__ == "__main__":
+    server = ls.LitServer(API(max_batch_size=32, batch_timeout=0.001), accelerator="cpu")
+    server.run(port=PORT, generate_client_file=False, log_level="error")
+""",
+}
+MODULES = {"fastapi": "fastapi", "mosec": "mosec", "litserve": "litserve", "starlette": "starlette",
+           "tornado": "tornado"}  # fmt: skip
+ROUTES = {"mosec": "/inference"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    rate: float  # requests a second
+    p50: float  # milliseconds
+    p99: float
+    errors: int
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    headers: dict[str, str]
+    pids: tuple[int, ...]
+    start: float  # seconds to the first answer
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    wanted = arguments.servers.split(",")
+    table: dict[str, dict[str, dict[int, Measured]]] = {}
+    for model in arguments.models.split(","):
+        for name in wanted:
+            if (
+                name.partition("-")[0] != "nbaas"
+                and importlib.util.find_spec(MODULES[name]) is None
+            ):
+                print(f"{name}: not installed, left out")
+                continue
+            table.setdefault(model, {})[name] = measured(name, model, arguments.seconds)
+    for model, rows in table.items():
+        show_ratios(model, rows)
+    ratio = best_peer_ratio(table.get("mlp", {}))
+    print(f"best-peer ratio: {ratio:.2f}" if ratio else "best-peer ratio: no peer was measured")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    made.add_argument("--seconds", type=float, default=4.0, help="of each wrk run")
+    made.add_argument("--servers", default="nbaas,starlette,fastapi,tornado,mosec,litserve")
+    made.add_argument("--models", default="mlp,cnn")
+    return made
+
+
+def measured(name: str, model: str, seconds: float) -> dict[int, Measured]:
+    """Return what wrk saw of one server by number of connections; prints it as it goes."""
+    with tempfile.TemporaryDirectory(prefix="nbaas-bench-") as folder:
+        root = Path(folder)
+        (root / "model.py").write_text(MODELS[model])
+        example = example_of(model)
+        with server(name, model, root) as found:
+            check_answer(found, example)
+            memory = sum(pss(pid) for pid in found.pids) / (1 << 20)
+            wrk(found, example, root, 8, 1.0)  # warm
+            rows = {c: wrk(found, example, root, c, seconds) for c in CONNECTIONS}
+    cells = "  ".join(
+        f"c={c}: {m.rate:8.0f}/s p50 {m.p50:7.2f} p99 {m.p99:7.2f} ms" for c, m in rows.items()
+    )
+    failed = sum(m.errors for m in rows.values())
+    print(f"{model:4} {name:10} {cells}  {memory:5.0f} MB  start {found.start:4.1f} s"
+          + (f"  {failed} errors" if failed else ""), flush=True)  # fmt: skip
+    return rows
+
+
+def example_of(model: str) -> str:
+    """Return the JSON body of a request of one row."""
+    import numpy as np
+
+    shape = {"mlp": (1, 64), "cnn": (1, 3, 32, 32)}[model]
+    rows = np.random.default_rng(0).normal(size=shape).round(4)
+    return json.dumps({"inputs": rows.tolist()})
+
+
+@contextlib.contextmanager
+def server(name: str, model: str, root: Path) -> Iterator[Server]:
+    if name.startswith("nbaas"):
+        with nbaas_server(name, model, root) as found:
+            yield found
+        return
+    port = free_port()
+    program = root / "peer.py"
+    program.write_text(PEERS[name])
+    started = time.monotonic()
+    log = (root / "log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, str(program), str(port), str(root / "model.py")],
+        cwd=root, stdout=log, stderr=log, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "BENCH_PORT": str(port),
+                          "BENCH_MODEL": str(root / "model.py")},
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}{ROUTES.get(name, '/predict')}"
+    try:
+        wait_for(url, example_of(model), process, root / "log")
+        start = time.monotonic() - started
+        family = [
+            process.pid,
+            *(p.pid for p in psutil.Process(process.pid).children(recursive=True)),
+        ]
+        yield Server(url, {}, tuple(family), start)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        log.close()
+
+
+@contextlib.contextmanager
+def nbaas_server(name: str, model: str, root: Path) -> Iterator[Server]:
+    """Deploy the model as from a notebook; `nbaas-torch` and `nbaas-onnx` fix the engine."""
+    import torch
+
+    from nbaas.config import Settings
+    from nbaas.deploy import client
+    from nbaas.deploy.hosting import read_state
+
+    source = MODELS[model]
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    cell = f"<bench {model}>"
+    linecache.cache[cell] = (len(source), None, source.splitlines(keepends=True), cell)
+    torch.manual_seed(0)
+    exec(compile(source, cell, "exec"), namespace)
+    settings = Settings(home=root / "home", cache=root / "cache")
+    options = client.Options(engine=name.partition("-")[2] or "auto", threads=1)
+    started = time.monotonic()
+    try:
+        made = client.deploy(
+            settings,
+            namespace["Net"](),
+            name="bench",
+            example=namespace["EXAMPLE"],
+            options=options,
+        )
+        start = time.monotonic() - started
+        host = psutil.Process(read_state(settings)["pid"])
+        family = [host.pid, *(child.pid for child in host.children(recursive=True))]
+        headers = {"Authorization": f"Bearer {client.token(settings, 'bench')}"}
+        yield Server(made.predict_url, headers, tuple(family), start)
+    finally:
+        client.stop_host(settings)
+
+
+def wait_for(url: str, body: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while True:
+        with contextlib.suppress(OSError):
+            ask(url, body, {})
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{url} did not start: {log.read_text()[-1000:]}")
+        time.sleep(0.02)
+
+
+def ask(url: str, body: str, headers: dict[str, str]) -> dict[str, object]:
+    request = urllib.request.Request(
+        url, body.encode(), {"Content-Type": "application/json", **headers}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answered:
+        return json.loads(answered.read())
+
+
+def check_answer(found: Server, body: str) -> None:
+    outputs = ask(found.url, body, found.headers)["outputs"]
+    if not (isinstance(outputs, list) and len(outputs[0]) == 10):
+        raise RuntimeError(f"{found.url} answers {outputs}")
+
+
+def wrk(found: Server, body: str, root: Path, connections: int, seconds: float) -> Measured:
+    """Return what wrk measures with `connections` kept-alive connections."""
+    headers = {"Content-Type": "application/json", **found.headers}
+    lines = [f'wrk.method = "POST"\nwrk.body = [==[{body}]==]']
+    lines += [f'wrk.headers["{key}"] = "{value}"' for key, value in headers.items()]
+    script = root / "post.lua"
+    script.write_text("\n".join(lines))
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script)]
+    shown = subprocess.run(
+        [*command, found.url], capture_output=True, text=True, timeout=seconds + 60, check=True
+    ).stdout
+    percentiles = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", shown, re.MULTILINE))
+    rate = re.search(r"Requests/sec:\s+(\S+)", shown)
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", shown)
+    broken = re.search(
+        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", shown
+    )
+    errors = int(bad[1]) if bad else 0
+    errors += sum(map(int, broken.groups())) if broken else 0
+    return Measured(
+        float(rate[1]) if rate else 0.0,
+        milliseconds(percentiles["50"]),
+        milliseconds(percentiles["99"]),
+        errors,
+    )
+
+
+def milliseconds(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit]
+
+
+def pss(pid: int) -> int:
+    """Return the memory of a process in bytes, shared pages divided among those who share them."""
+    with contextlib.suppress(OSError, IndexError):
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return int(re.findall(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[0]) * 1024
+    return 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def show_ratios(model: str, rows: dict[str, dict[int, Measured]]) -> None:
+    """Print nbaas over each peer: throughput and latency at every number of connections."""
+    ours = rows.get("nbaas")
+    if ours is None:
+        return
+    for name, row in rows.items():
+        if name != "nbaas":
+            cells = "  ".join(
+                f"c={c}: {ours[c].rate / row[c].rate:5.2f}x rate, "
+                f"{ours[c].p50 / row[c].p50:5.2f}x p50, {ours[c].p99 / row[c].p99:5.2f}x p99"
+                for c in CONNECTIONS
+            )
+            print(f"{model:4} nbaas / {name:10} {cells}")
+
+
+def best_peer_ratio(rows: dict[str, dict[int, Measured]]) -> float:
+    peers = [row[32].rate for name, row in rows.items() if not name.startswith("nbaas")]
+    return rows["nbaas"][32].rate / max(peers) if peers and "nbaas" in rows else 0.0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    raise SystemExit(main())
