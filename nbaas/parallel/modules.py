@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nbaas.parallel import trees
+from nbaas.parallel.draws import Draws, plan_draws
 from nbaas.parallel.gradients import GradientAverager, is_lazy
 from nbaas.parallel.probe import (
     OutputPlan,
@@ -57,6 +58,8 @@ class ModuleBoundary:
         self.check = FirstStepCheck(world)
         self.original: Callable[..., Any] = nn.Module.__call__
         self.randomness = randomness
+        self.draws = Draws(world, randomness)
+        self.check.begin_draws = self.draws.begin
 
     def install(self) -> None:
         world, original, boundary = self.world, self.original, self
@@ -67,7 +70,9 @@ class ModuleBoundary:
             return boundary.enter(module, args, kwargs)
 
         nn.Module.__call__ = call  # type: ignore[method-assign]
-        self.undo_hooks = [_watch_registration(self, name) for name in _REGISTRATIONS]
+        self.undo_hooks = [self.draws.install()] + [
+            _watch_registration(self, name) for name in _REGISTRATIONS
+        ]
 
     def uninstall(self) -> None:
         nn.Module.__call__ = self.original  # type: ignore[method-assign]
@@ -127,15 +132,16 @@ class ModuleBoundary:
         local_kwargs = trees.map_tensors(local, kwargs)
         world = self.world
         before = self.randomness.enter_model()
+        self.draws.begin(plan.draws)
         world.depth, world.rows = world.depth + 1, rows
         world.last_rows = rows
         try:
             result = self.original(module, *local_args, **local_kwargs)
         finally:
             world.depth, world.rows = world.depth - 1, None
-            self.randomness.leave_model(before)
+            self.randomness.leave_model()
         if not self.check.done:
-            self.check.follow(module, args, kwargs, result, plan, rows)
+            self.check.follow(module, (args, kwargs), result, plan, rows, before)
         return plan.wrap(result, rows)
 
     @contextlib.contextmanager
@@ -156,9 +162,16 @@ class ModuleBoundary:
     ) -> OutputPlan | None:
         """Return how outputs follow rows, agreed by all ranks; None: the call must run replicated."""
         plan, reason = None, ""
+        drawn: tuple[list[Any], list[Any]] = ([], [])
         plain = [trees.map_tensors(_whole_detached, tree) for tree in (args, kwargs)]
         try:
-            with torch.no_grad(), restored(module), quiet_randomness(), self._inside(None):
+            with (
+                torch.no_grad(),
+                restored(module),
+                quiet_randomness(),
+                self._logging(drawn[0]),
+                self._inside(None),
+            ):
                 full = self.original(module, *plain[0], **plain[1])
         except Exception as broken:  # noqa: BLE001 - the user's own error comes up in the real call
             full, reason = None, f"{type(broken).__name__}: {broken}"
@@ -170,7 +183,13 @@ class ModuleBoundary:
             for tree in (args, kwargs)
         ]
         try:
-            with torch.no_grad(), restored(module), quiet_randomness(), self._inside(rows):
+            with (
+                torch.no_grad(),
+                restored(module),
+                quiet_randomness(),
+                self._logging(drawn[1]),
+                self._inside(rows),
+            ):
                 local = self.original(module, *pieces[0], **pieces[1])
         except Exception as broken:  # noqa: BLE001 - a model that takes no part of a batch
             local, reason = None, f"{type(broken).__name__}: {broken}"
@@ -182,7 +201,18 @@ class ModuleBoundary:
             plan, reason = None, "an output for one row alone has another shape or value"
         if plan is None:
             self._refuse(note, reason)
-        return plan
+            return None
+        every = self.world.gather_objects(plan_draws(*drawn, rows))
+        same = every[0] is not None and all(other == every[0] for other in every)
+        return replace(plan, draws=every[0]) if same else plan
+
+    @contextlib.contextmanager
+    def _logging(self, shapes: list[Any]) -> Iterator[None]:
+        self.draws.log = shapes
+        try:
+            yield
+        finally:
+            self.draws.log = None
 
     def _same_alone(
         self, module: nn.Module, plain: list[Any], full: Any, plan: OutputPlan, rows: Rows

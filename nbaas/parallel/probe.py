@@ -34,6 +34,7 @@ class OutputPlan:
 
     leaves: tuple[LeafPlan, ...]
     row_dim: int = 0
+    draws: tuple[Any, ...] = ()  # see nbaas.parallel.draws
 
     def wrap(self, result: Any, rows: Rows) -> Any:
         """Return the local output with the meaning of its rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,31 +14,37 @@ from nbaas.parallel.world import World
 
 
 class Randomness:
-    """Keeps the ranks' generators in step, and forks them inside models that draw."""
+    """Keeps the ranks' generators in step, and forks them inside models that draw out of sight."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.draws = False  # some model has drawn: dropout, sampling
+        self.draws = False  # some model has drawn where `draws` cannot see it
         self.calls = 0
+        self.shared = torch.get_rng_state()  # the state that all ranks share, within a call
 
     def enter_model(self) -> torch.Tensor:
-        """Give this rank its own stream inside a model; hand what comes back to `leave_model`.
+        """Return the state of all ranks as a split call begins; hand it to `leave_model`.
 
-        A model that has never drawn costs one comparison of states; from its first draw on, streams
-        are forked.
+        Once a model has drawn out of sight, each rank gets a stream of its own in every call.
         """
-        before = torch.get_rng_state()
+        before = self.shared = torch.get_rng_state()
         self.calls += 1
         if self.draws:
             torch.default_generator.manual_seed(_mixed(before, self.calls, self.world.rank))
         return before
 
-    def leave_model(self, before: torch.Tensor) -> None:
-        """Go on from the one state of all ranks, moved on by a draw if the model has drawn."""
-        if not self.draws and torch.equal(before, torch.get_rng_state()):
+    def in_step(self, draw: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return a draw that every rank makes alike."""
+        value = draw()
+        self.shared = torch.get_rng_state()
+        return value
+
+    def leave_model(self) -> None:
+        """Go on from the state of all ranks, moved on by a draw if this call drew out of sight."""
+        if not self.draws and torch.equal(self.shared, torch.get_rng_state()):
             return
         self.draws = True
-        torch.set_rng_state(before)
+        torch.set_rng_state(self.shared)
         torch.empty((), dtype=torch.int64).random_()
 
     def check(self) -> None:

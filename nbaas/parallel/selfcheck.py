@@ -9,6 +9,7 @@ draws inside the model, gradients that were there before.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ class Call:
     outputs: list[torch.Tensor]  # local
     plan: OutputPlan
     rows: Rows
+    rng: torch.Tensor  # the generator's state as the call began
     grads: list[torch.Tensor | None]  # local, by output
     averaged: dict[str, torch.Tensor]
 
@@ -53,15 +55,22 @@ class FirstStepCheck:
         self.ready = False
         self.verdict = "one rank: nothing to compare" if self.done else "no split call was trained"
         self.seconds = 0.0
+        self.begin_draws: Callable[[Any], None] = lambda _: None  # set by the boundary
 
     def follow(
-        self, module: nn.Module, args: Any, kwargs: Any, local: Any, plan: OutputPlan, rows: Rows
+        self,
+        module: nn.Module,
+        arguments: tuple[Any, Any],
+        local: Any,
+        plan: OutputPlan,
+        rows: Rows,
+        rng: torch.Tensor,
     ) -> None:
         """Remember a call of the first pass and watch for the gradient of its outputs."""
         if self.done or self.ready or not torch.is_grad_enabled():
             return
         outputs = trees.tensors(local)
-        call = Call(module, args, kwargs, outputs, plan, rows, [None] * len(outputs), {})
+        call = Call(module, *arguments, outputs, plan, rows, rng, [None] * len(outputs), {})
         for index, output in enumerate(outputs):
             if output.requires_grad and output.is_floating_point():
                 output.register_hook(_keeper(call, index))
@@ -94,7 +103,7 @@ class FirstStepCheck:
         if len(calls) != 1:
             self.verdict = f"not compared: {len(calls)} calls in the first backward pass"
         elif draws:
-            self.verdict = "not compared: the model draws random numbers"
+            self.verdict = "not compared: the model draws random numbers out of sight"
         elif any(plan.kind != "rows" for plan in calls[0].plan.leaves):
             self.verdict = "not compared: the model computes its own loss"
         else:
@@ -148,6 +157,8 @@ class FirstStepCheck:
         self.world.rows = None if on_one_device else call.rows
         try:
             with restored(call.module), torch.enable_grad():
+                torch.set_rng_state(call.rng)
+                self.begin_draws(call.plan.draws)
                 outputs = trees.tensors(nn.Module.__call__(call.module, *args, **kwargs))
                 pairs = [
                     (o, seed) for o, seed in zip(outputs, seeds, strict=True) if seed is not None

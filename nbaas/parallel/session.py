@@ -16,7 +16,7 @@ from torch.optim.optimizer import (
 )
 
 from nbaas.engines.base import Engine
-from nbaas.parallel import batchnorm, effects, gradients, innerloss
+from nbaas.parallel import batchnorm, effects, gradients, innerloss, threads
 from nbaas.parallel import losses as _losses  # noqa: F401 - registers its rules
 from nbaas.parallel import shapes as _shapes  # noqa: F401 - registers its rules
 from nbaas.parallel import world as worlds
@@ -77,6 +77,7 @@ class Session:
             self.boundary.uninstall,
             batchnorm.install(self.world),
             innerloss.install(self.world),
+            threads.install(self.materialize),
         ]
         self.undo.append(effects.hide_process_group())
         if self.world.rank and rank_scratch is not None:

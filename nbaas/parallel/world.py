@@ -9,6 +9,7 @@ already averaged may be added to before it is averaged again.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from nbaas.engines.base import Engine
+from nbaas.errors import SemanticsError
 from nbaas.parallel.rows import Rows
 
 
@@ -26,6 +28,7 @@ class World:
         self.engine = engine
         self.rank = engine.rank
         self.size = engine.world_size
+        self.thread = threading.get_ident()
         self.depth = 0  # > 0 inside a module's call: plain tensors, local rows
         self.rows: Rows | None = None  # of the call in progress: what batch norm averages over
         self.last_rows: Rows | None = None  # of the last split call: what backward recomputes
@@ -36,6 +39,11 @@ class World:
     def name(self, what: str, *details: object) -> str:
         """Return the name of the next collective: the same at each step, as engines remember names."""
         self.collectives += 1
+        if threading.get_ident() != self.thread and not self.depth:
+            raise SemanticsError(
+                "a sharded value was read in a background thread, where ranks would not meet",
+                hint="read it, for example by .item(), before handing it over",
+            )
         return ".".join([what, *map(str, details)])
 
     def mean(self, local: torch.Tensor) -> torch.Tensor:
