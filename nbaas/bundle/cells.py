@@ -8,7 +8,6 @@ import builtins
 import inspect
 import linecache
 import os
-import subprocess
 import sys
 import types
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbaas.bundle import displays
 from nbaas.bundle.contents import Cell
+from nbaas.bundle.frontend import get_ipython, stand_in
 from nbaas.bundle.restoring import NOTEBOOK
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def install_main(bundle: Bundle) -> types.ModuleType:
     module.__file__ = str(bundle.directory / manifests.DEFINITIONS)
     module.__dict__["__builtins__"] = builtins
     module.__dict__["get_ipython"] = get_ipython
-    builtins.display = displays.display  # type: ignore[attr-defined]
-    builtins.input = _no_input
+    stand_in()
     sys.modules[NOTEBOOK] = module
     return module
 
@@ -72,48 +71,6 @@ def _run(tree: ast.Module | ast.Expression, cell: Cell, namespace: dict[str, Any
     if code.co_flags & inspect.CO_COROUTINE:
         return asyncio.run(types.FunctionType(code, namespace)())
     return eval(code, namespace)  # noqa: S307 - the user's own cell
-
-
-def _no_input(prompt: object = "") -> str:
-    raise RuntimeError(f"input({prompt!r}): nobody can answer a rank; ask in a cell of its own")
-
-
-class Shell:
-    """Stands in for the kernel's shell: what a `%` or `!` line of a cell calls."""
-
-    config: dict[str, Any] = {}  # noqa: RUF012 - libraries look here for the kind of front end
-
-    def run_line_magic(self, name: str, line: str, *_: Any, **__: Any) -> Any:
-        if name in ("matplotlib", "config", "autoreload", "load_ext", "reload_ext"):
-            return None
-        if name in ("time", "prun", "timeit"):
-            return self._timed(line)
-        raise RuntimeError(f"%{name} does not run in a rank: put it into a cell of its own")
-
-    magic = run_line_magic
-
-    def run_cell_magic(self, name: str, line: str, body: str) -> None:  # noqa: ARG002
-        if name not in ("time", "capture"):
-            raise RuntimeError(f"%%{name} does not run in a rank: put it into a cell of its own")
-        exec(body, vars(sys.modules[NOTEBOOK]))  # noqa: S102 - the user's own cell
-
-    def _timed(self, line: str) -> None:
-        exec(line, vars(sys.modules[NOTEBOOK]))  # noqa: S102 - the user's own cell
-
-    def system(self, command: str) -> None:
-        subprocess.run(command, shell=True, check=False)  # noqa: S602 - a `!` line of the user's
-
-    def getoutput(self, command: str, **_: Any) -> list[str]:
-        done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)  # noqa: S602
-        return done.stdout.splitlines()
-
-
-_SHELL = Shell()
-
-
-def get_ipython() -> Shell:
-    """Return the stand-in for the kernel's shell."""
-    return _SHELL
 
 
 def restore_main(definitions: str, namespace: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,13 +27,16 @@ _METHODS = {
 
 
 class DisplaySink(Protocol):
-    """Takes what is shown; `kind` is display_data, execute_result or clear_output."""
+    """Takes what is shown: display_data, update_display_data, execute_result or clear_output.
 
-    def show(self, kind: str, data: dict[str, Any], metadata: dict[str, Any]) -> None: ...
+    An update replaces what was shown under the same `display_id`.
+    """
+
+    def show(self, kind: str, data: dict[str, Any], display_id: str) -> None: ...
 
 
 class JournalSink:
-    """Appends what is shown to a journal; a bundle over 32 KB goes into a file beside it."""
+    """Appends what is shown to a journal; a form over 32 KB goes into a file beside it."""
 
     LARGE = 32 << 10  # characters: a line of a journal stays short
 
@@ -41,19 +45,25 @@ class JournalSink:
         self._journal = JournalWriter(path)
         self._count = 0
 
-    def show(self, kind: str, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        inline, files = {}, {}
+    def show(self, kind: str, data: dict[str, Any], display_id: str) -> None:
+        record: dict[str, Any] = {"kind": kind, "data": {}, "files": {}, "metadata": {}}
+        if display_id:
+            record["display_id"] = display_id
         for mime, value in data.items():
             if isinstance(value, str) and len(value) > self.LARGE:
-                self._count += 1
-                folder = self._path.with_suffix("")
-                folder.mkdir(exist_ok=True)
-                file = folder / f"{self._count}.txt"
-                file.write_text(value)
-                files[mime] = f"{folder.name}/{file.name}"
+                record["files"][mime] = self._to_file(value)
             else:
-                inline[mime] = value
-        self._journal.append({"kind": kind, "data": inline, "files": files, "metadata": metadata})
+                record["data"][mime] = value
+        self._journal.append(record)
+
+    def _to_file(self, text: str) -> str:
+        """Return the name of a new file with `text`, relative to the journal's folder."""
+        self._count += 1
+        folder = self._path.with_suffix("")
+        folder.mkdir(exist_ok=True)
+        file = folder / f"{self._count}.txt"
+        file.write_text(text)
+        return f"{folder.name}/{file.name}"
 
     def close(self) -> None:
         self._journal.close()
@@ -68,26 +78,53 @@ def set_sink(sink: DisplaySink | None) -> None:
     _Current.sink = sink
 
 
-def show(value: Any, kind: str = "display_data") -> None:
+def show(value: Any, kind: str = "display_data", display_id: str = "") -> None:
     """Show `value` as a front end would: its rich forms and its text."""
     if _Current.sink is not None:
-        _Current.sink.show(kind, mime_bundle(value), {})
+        _Current.sink.show(kind, mime_bundle(value), display_id)
 
 
-def display(*values: Any, raw: bool = False, **_: Any) -> None:
+class DisplayHandle:
+    """What `display(..., display_id=True)` returns: shows something else in the same place."""
+
+    def __init__(self, display_id: str | None = None) -> None:
+        self.display_id = display_id or uuid.uuid4().hex
+
+    def display(self, value: Any, **_: Any) -> None:
+        show(value, display_id=self.display_id)
+
+    def update(self, value: Any, **_: Any) -> None:
+        show(value, "update_display_data", self.display_id)
+
+
+def display(
+    *values: Any, raw: bool = False, display_id: str | bool | None = None, **_: Any
+) -> DisplayHandle | None:
     """Stand in for IPython's `display` in a rank."""
+    handle = DisplayHandle(display_id if isinstance(display_id, str) else None)
+    shown_as = handle.display_id if display_id else ""
     for value in values:
-        if raw and isinstance(value, dict):
-            if _Current.sink is not None:
-                _Current.sink.show("display_data", value, {})
-        else:
-            show(value)
+        if not raw:
+            show(value, display_id=shown_as)
+        elif _Current.sink is not None:
+            _Current.sink.show("display_data", value, shown_as)
+    return handle if display_id else None
+
+
+def update_display(value: Any, *, display_id: str, **_: Any) -> None:
+    """Stand in for IPython's `update_display` in a rank."""
+    DisplayHandle(display_id).update(value)
+
+
+def publish_display_data(data: dict[str, Any], *_: Any, **__: Any) -> None:
+    """Stand in for IPython's `publish_display_data` in a rank."""
+    display(data, raw=True)
 
 
 def clear_output(*_: Any, **__: Any) -> None:
     """Stand in for IPython's `clear_output` in a rank."""
     if _Current.sink is not None:
-        _Current.sink.show("clear_output", {"text/plain": ""}, {})
+        _Current.sink.show("clear_output", {"text/plain": ""}, "")
 
 
 def mime_bundle(value: Any) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from nbaas.capture.names import CellNames, cell_names
 from nbaas.capture.source import CellTexts, travelling_texts
 from nbaas.errors import CaptureError
 
-# The shell's own; a rank has its stand-ins.
-SHELL_NAMES = frozenset(["get_ipython", "exit", "quit", "display", "open"])
+# What the shell puts into the notebook; a rank has its stand-ins.
+SHELL_NAMES = frozenset(["get_ipython", "exit", "quit", "open"])
 SMALL = 64 << 10  # bytes; a leftover that is only perhaps needed travels up to this
 
 
@@ -48,7 +48,7 @@ def capture_cell(
     register_reducers()
     cell = Cell(execution_count, source, file_name or f"<ipython-input-{execution_count}>")
     names = cell_names(source, lambda name: value_reads(namespace, name))
-    refuse_input(names, namespace)
+    refuse_input(source, namespace)
     snapshot = _Snapshot(namespace, names, set(exclude))
     snapshot.take()
     return snapshot.contents(cell, CellTexts(history))
@@ -56,7 +56,7 @@ def capture_cell(
 
 def value_reads(namespace: dict[str, Any], name: str) -> tuple[str, ...]:
     """Return the names that using the notebook's value `name` may read: its code's globals."""
-    if name not in namespace or name in SHELL_NAMES:
+    if name not in namespace:
         return ()
     reads: dict[str, None] = {}
     for function in functions_of(namespace[name]):
@@ -101,9 +101,9 @@ def _methods(cls: type) -> Iterator[types.FunctionType]:
                 yield bare
 
 
-def refuse_input(names: CellNames, namespace: dict[str, Any]) -> None:
+def refuse_input(source: str, namespace: dict[str, Any]) -> None:
     """Raise CaptureError when the cell itself calls `input`, which nobody could answer."""
-    if "input" in names.needed and "input" not in namespace:
+    if "input" not in namespace and "input" in cell_names(source).needed:
         raise CaptureError(
             "the cell calls input(), and nobody can answer a rank",
             hint="ask in a cell above and use the variable here",
@@ -165,7 +165,9 @@ class _Snapshot:
                     self._take_name(name, self._pickler.needed[name])
 
     def _take_name(self, name: str, needed_by: str) -> None:
-        if name in self._items or name in SHELL_NAMES or _is_dunder(name):
+        if name in self._items or _is_dunder(name):
+            return
+        if name in SHELL_NAMES and is_of_shell(self._namespace.get(name)):
             return
         if name in self._exclude:
             self._left_out.setdefault(name)
@@ -265,6 +267,12 @@ class _Snapshot:
         for value in roots.values():
             if isinstance(value, types.ModuleType) and edited_since_import(value):
                 yield f"{value.__name__} was edited after its import here; ranks use it as it is now"
+
+
+def is_of_shell(value: Any) -> bool:
+    """Tell whether the shell put this value into the notebook."""
+    home = getattr(value, "__module__", None) or type(value).__module__
+    return home.split(".")[0] in ("IPython", "ipykernel")
 
 
 def _way_out(obstacles: list[Obstacle]) -> str:

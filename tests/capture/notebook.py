@@ -14,6 +14,7 @@ from typing import Any
 
 from nbaas.bundle import Cell, build_bundle, open_bundle, read_result
 from nbaas.capture import capture_cell, merge_result
+from nbaas.journal import JournalReader
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -59,6 +60,7 @@ class Notebook:
     namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
     history: list[Cell] = field(default_factory=list)
     output: str = ""
+    shown: list[dict[str, Any]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     changed: list[str] = field(default_factory=list)
 
@@ -101,6 +103,7 @@ class Notebook:
         code = self.ranks.run(job, cwd)
         self.output = (job / "log").read_text()
         assert code in (0, 1), self.output
+        self.shown = JournalReader(job / "displays.jsonl").read()
         self.merge(job, contents)
         if code == 1:
             raise CellError(json.loads((job / "failure.json").read_text()))
