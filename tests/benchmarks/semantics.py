@@ -36,7 +36,8 @@ def problem(name):
     elif name == "cnn":
         model = nn.Sequential(
             nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
+            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(), nn.Linear(64, 10),
         )  # fmt: skip
         data = torch.randn(rows, 3, 32, 32)
     else:
@@ -143,7 +144,9 @@ def report(name, seconds, cpu):
     for way, taken in seconds.items():
         ms = sorted(1000 * t for t in taken)
         busy = statistics.median(cpu[way]) * 1000
-        print(f"  {way:22s} {statistics.median(ms):8.3f} ({ms[0]:.3f} to {ms[-1]:.3f}), CPU {busy:.3f}")
+        print(
+            f"  {way:22s} {statistics.median(ms):8.3f} ({ms[0]:.3f} to {ms[-1]:.3f}), CPU {busy:.3f}"
+        )
     for engine, peer in (("Horovod", "hand-written Horovod"), ("ddp", "hand-written DDP")):
         ratios = [a / b for a, b in zip(seconds[peer], seconds[f"nbaas on {engine}"], strict=True)]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
@@ -167,7 +170,9 @@ def main():
         factory = engine_named(name)
         meeting = factory.rendezvous(Path(tempfile.mkdtemp()), slots)
         meetings.append(meeting)
-        for environment, more in zip(environments, factory.environment(slots, meeting), strict=True):
+        for environment, more in zip(
+            environments, factory.environment(slots, meeting), strict=True
+        ):
             environment.update(more)
     ranks = [
         subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--rank", str(slot.rank)],
