@@ -79,9 +79,11 @@ def _after(history: History, event: Mapping[str, Any]) -> History:
             exits = {**history.exits, int(event["rank"]): int(event["code"])}
             return replace(history, exits=exits)
         case "FLAG":
-            return replace(history, flags=history.flags | {str(event["flag"])})
+            flags = history.flags | {str(event["flag"])}
+            return replace(history, flags=flags, reason=str(event.get("reason", history.reason)))
         case "UNFLAG":
-            return replace(history, flags=history.flags - {str(event["flag"])})
+            reason = history.reason if history.state in _ASKED else ""
+            return replace(history, flags=history.flags - {str(event["flag"])}, reason=reason)
     return history
 
 

@@ -65,6 +65,7 @@ def new_spec(
         stop_grace=settings.stop_grace,
         stall_timeout=settings.stall_timeout,
         zygote=str(zygote.address()) if settings.warm else "",
+        queue=settings.queue,
         umask=_umask(),
     )
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from nbaas.engines.base import EngineFactory
@@ -29,6 +30,7 @@ from nbaas.jobs.blame import (
 from nbaas.jobs.control import ControlServer
 from nbaas.jobs.events import EventLog
 from nbaas.jobs.gang import Gang
+from nbaas.jobs.seats import Seats
 from nbaas.jobs.watch import Heartbeat, MetricsSync, StallWatch
 from nbaas.launchers.local import Launcher
 from nbaas.launchers.processes import boot_id, kill_tagged, reap, start_time
@@ -76,21 +78,24 @@ class Supervisor:
         self.deadline: float | None = None  # CLOCK_MONOTONIC: then SIGKILL
         self._signals: list[int] = []
         self._stalls = StallWatch(spec.stall_timeout)
+        self._seats = Seats(paths.root.parent.parent, spec)
+        self._heartbeat = Heartbeat(paths.heartbeat)
 
     def run(self) -> None:
         control = ControlServer(
             socket_folder() / f"{self.spec.id}.sock", self.selector, self._answer
         )
-        heartbeat = Heartbeat(self.paths.heartbeat)
-        sync = MetricsSync(self.paths, self.spec.world_size)
         self._watch_signals()
         try:
             self._enter_starting(str(control.path))
-            self._run_gang(heartbeat)
+            self._heartbeat.beat()
+            if self._wait_for_seats():
+                self._run_gang()
+            else:
+                self._finish()
         finally:
-            sync.close()
             control.close()
-            heartbeat.close()
+            self._heartbeat.close()
 
     def _enter_starting(self, control: str) -> None:
         self.events.enter(
@@ -102,9 +107,23 @@ class Supervisor:
             control=control,
         )
 
-    def _run_gang(self, heartbeat: Heartbeat) -> None:
-        heartbeat.beat()
+    def _wait_for_seats(self) -> bool:
+        """Return True once the host has room for the ranks, False when asked to end before."""
+        while self.spec.queue and self.purpose is None:
+            seating = self._seats.ask()
+            if seating.slots:
+                self.spec = replace(self.spec, slots=seating.slots)
+                self.gang.spec = self.spec
+                break
+            self.events.flag("QUEUED", reason=seating.reason)
+            self._turn()
+        self.events.flag("QUEUED", on=False)
+        self.gang.started = time.monotonic()
+        return self.purpose is None
+
+    def _run_gang(self) -> None:
         self.selector.register(self.gang.report_fd, selectors.EVENT_READ, self._take_reports)
+        sync = MetricsSync(self.paths, self.spec.world_size)
         try:
             with self.engine.rendezvous(self.paths.root, self.spec.slots) as rendezvous:
                 self.gang.start(self.launcher, self.engine, rendezvous)
@@ -113,13 +132,15 @@ class Supervisor:
                 pids = {member.rank: member.process.pid for member in self.gang.members}
                 self.events.note("SPAWNED", pids=pids)
                 while self.gang.alive:
-                    self._turn(heartbeat)
+                    self._turn()
         except (OSError, NbaasError) as failed:
+            sync.close()
             self._could_not_start(failed)
         else:
+            sync.close()
             self._finish()
 
-    def _turn(self, heartbeat: Heartbeat) -> None:
+    def _turn(self) -> None:
         """Wait for something to happen, at most until the next heartbeat, and act on it."""
         for key, _ in self.selector.select(self._timeout()):
             if key.data is not None:
@@ -129,8 +150,9 @@ class Supervisor:
         while self._signals:
             self._signals.pop()
             self._begin(Purpose.INTERRUPT, "the host asked for it (SIGTERM)", self.spec.stop_grace)
-        heartbeat.beat()
-        self._look_at_the_clock(time.monotonic())
+        self._heartbeat.beat()
+        if self.gang.members:
+            self._look_at_the_clock(time.monotonic())
         reap([member.process.pid for member in self.gang.members])
 
     def _timeout(self) -> float:
@@ -243,6 +265,7 @@ class Supervisor:
         self._end(state, **details)
 
     def _end(self, state: State, **details: Any) -> None:
+        self._seats.leave()
         self.release_name()
         self.events.enter(state, **details)
         self.events.close()
@@ -251,7 +274,7 @@ class Supervisor:
         exits = self.gang.exits
         if self.purpose is Purpose.KILL:
             return State.CANCELLED, {"reason": self.reason}
-        if all(end.code == 0 for end in exits):
+        if exits and all(end.code == 0 for end in exits):
             return State.SUCCEEDED, {}
         blamed = culprit(exits, read_failures(self.paths, [end.rank for end in exits]))
         if blamed is not None or self.purpose is Purpose.FAILURE:
