@@ -95,7 +95,8 @@ class NotebookShow:
         data, metadata = mime_bundle(run.title(now), line, run.curves)
         self._figure.update(data, metadata=metadata, raw=True)
         self._line.update({"text/plain": line}, raw=True)
-        self._panel.close()
+        # The widget stays open: a page that was loaded anew meanwhile does not know the display's
+        # id, so it goes on showing the panel, which then holds the whole history.
 
 
 class TerminalShow:

@@ -121,6 +121,7 @@ export function createChart(uPlot, parent, { title, onRange, sync, always }) {
       curve.value.textContent = format(value);
     });
     const step = at === null || at === undefined ? null : u.data[0][at];
+    body.dataset.first = String(u.data[0][0] ?? "");
     head.title = step === null ? "" : `step ${step}`;
     body.setAttribute("aria-label", `${title}: ` + [...curves].map(([name, c]) => `${name} ${c.value.textContent}`).join(", "));
   }

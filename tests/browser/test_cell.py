@@ -1,0 +1,149 @@
+"""The live panel of a cell as a person meets it: JupyterLab, a real run of two ranks, Chromium."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import nbformat
+import pytest
+from jupyter_process import BASE, TOKEN
+from playwright.sync_api import expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.ranks]
+
+PREPARE = """
+%load_ext nbaas
+import time, torch
+from torch import nn
+torch.manual_seed(0)
+x = torch.randn(512, 8)
+y = (x[:, 0] + x[:, 1] > 0).long()
+loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 32, shuffle=True)
+model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+"""
+TRAIN = """%%train --ranks 2 --engine ddp --name NAME FLAGS
+for epoch in range(EPOCHS):
+    for xb, yb in loader:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(xb), yb)
+        loss.backward()
+        optimizer.step()
+        time.sleep(0.02)
+    print("epoch", epoch, "loss", round(loss.item(), 3), flush=True)
+"""
+
+
+def training(name, epochs, flags=""):
+    return TRAIN.replace("NAME", name).replace("EPOCHS", str(epochs)).replace("FLAGS", flags)
+
+
+def open_notebook(page, lab, name, *cells):
+    """Write a notebook, open it in JupyterLab, run its first cell; returns its cells."""
+    made = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in (PREPARE, *cells)],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(made, lab.home / f"{name}.ipynb")
+    page.goto(f"http://127.0.0.1:{lab.port}{BASE}lab/tree/{name}.ipynb?token={TOKEN}&reset")
+    shown = page.locator(".jp-Notebook .jp-CodeCell")
+    expect(shown).to_have_count(len(cells) + 1, timeout=90_000)
+    page.get_by_role("button", name="Python 3").first.wait_for()
+    run(page, shown.nth(0))
+    expect(prompt(shown.nth(0))).to_have_text(re.compile(r"\[\d+\]"), timeout=90_000)
+    return shown
+
+
+def prompt(cell):
+    return cell.locator(".jp-InputPrompt").first
+
+
+def run(page, cell):
+    """Start a cell: the keys are pressed until the prompt says that they were heard."""
+    for _ in range(20):
+        cell.locator(".cm-content").first.click()
+        page.keyboard.press("Control+Enter")
+        try:
+            expect(prompt(cell)).not_to_have_text("[ ]:", timeout=2000)
+        except AssertionError:
+            continue
+        return
+
+
+def test_the_panel_moves_while_the_cell_blocks_and_leaves_a_figure(page, lab, pictures):
+    cells = open_notebook(page, lab, "moves", training("moves", 12))
+    run(page, cells.nth(1))
+    panel = cells.nth(1).locator(".nbaas-panel")
+    expect(panel.get_by_role("status")).to_have_text("RUNNING", timeout=60_000)
+    expect(panel).to_contain_text("2 ranks on the CPU · ddp")
+    expect(panel.locator(".nbaas-chart:visible canvas").first).to_be_visible()
+    expect(panel.get_by_text(re.compile(r"epoch [3-9] of 12"))).to_be_visible(timeout=30_000)
+    expect(panel.locator(".nbaas-ranks tr")).to_have_count(3)
+    expect(prompt(cells.nth(1))).to_have_text("[*]:")
+    page.screenshot(path=pictures / "cell-live.png")
+    figure = cells.nth(1).locator("img")
+    expect(figure).to_be_visible(timeout=60_000)
+    expect(cells.nth(1)).to_contain_text("moves: succeeded on 2 ranks on the CPU (ddp), 12 epochs")
+    expect(cells.nth(1)).to_contain_text("epoch 11 loss")
+    page.screenshot(path=pictures / "cell-after.png")
+    page.keyboard.press("Control+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0)
+    outputs = json.loads((lab.home / "moves.ipynb").read_text())["cells"][1]["outputs"]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert kinds == {"image/png", "text/plain"}
+
+
+def test_the_stop_button_finishes_the_step_while_the_cell_blocks(page, lab, pictures):
+    cells = open_notebook(page, lab, "stops", training("stops", 100_000), "print(epoch > 0)")
+    run(page, cells.nth(1))
+    panel = cells.nth(1).locator(".nbaas-panel")
+    expect(panel.get_by_text(re.compile(r"epoch [2-9]"))).to_be_visible(timeout=60_000)
+    panel.get_by_role("button", name="Stop").click()
+    expect(cells.nth(1)).to_contain_text("stops: stopped after step", timeout=20_000)
+    page.screenshot(path=pictures / "cell-stopped.png")
+    run(page, cells.nth(2))
+    expect(cells.nth(2)).to_contain_text("True", timeout=20_000)
+
+
+def test_a_reload_shows_the_whole_history_of_a_background_job(page, lab, pictures):
+    code = training("reloads", 100_000, "--background")
+    cells = open_notebook(page, lab, "reloads", code, "%stop reloads --kill")
+    run(page, cells.nth(1))
+    panel = cells.nth(1).locator(".nbaas-panel")
+    expect(panel.get_by_text(re.compile(r"epoch [3-9]"))).to_be_visible(timeout=60_000)
+    page.keyboard.press("Control+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0)
+    page.reload()
+    panel = page.locator(".nbaas-panel")
+    expect(panel.locator(".nbaas-chart:visible canvas").first).to_be_visible(timeout=60_000)
+    expect(panel.get_by_text(re.compile(r"epoch ([3-9]|\d\d)"))).to_be_visible()
+    # The first step is drawn, not only what came after the reload.
+    expect(panel.locator(".nbaas-plot:visible").first).to_have_attribute("data-first", "1")
+    page.screenshot(path=pictures / "cell-reloaded.png")
+    panel.get_by_role("button", name="log").nth(1).click()
+    expect(panel.locator(".nbaas-log")).to_contain_text("epoch 1 loss")
+    run(page, page.locator(".jp-Notebook .jp-CodeCell").nth(2))
+    expect(panel.get_by_role("status")).to_have_text("CANCELLED", timeout=30_000)
+
+
+def test_the_panel_reads_well_in_the_dark_and_at_400_pixels(page, lab, pictures):
+    cells = open_notebook(page, lab, "narrow", training("narrow", 100_000, "--background"))
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_text("Theme", exact=True).hover()
+    page.get_by_text("JupyterLab Dark", exact=True).click()
+    run(page, cells.nth(1))
+    panel = cells.nth(1).locator(".nbaas-panel")
+    expect(panel.get_by_text(re.compile(r"epoch [3-9]"))).to_be_visible(timeout=60_000)
+    panel.evaluate("node => { node.style.width = '400px'; node.style.boxSizing = 'border-box'; }")
+    panel.get_by_role("button", name="log scale").click()
+    panel.get_by_role("button", name="smoothing").click()
+    page.wait_for_timeout(500)
+    panel.screenshot(path=pictures / "cell-narrow-dark.png")
+    assert panel.evaluate("node => node.scrollWidth <= node.clientWidth")
+    panel.get_by_role("button", name="Stop").focus()
+    page.keyboard.press("Enter")
+    expect(cells.nth(1).locator("img")).to_be_visible(timeout=30_000)
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_text("Theme", exact=True).hover()
+    page.get_by_text("JupyterLab Light", exact=True).click()
