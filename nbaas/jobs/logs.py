@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import os
 from pathlib import Path
+
+from nbaas.jobs.room import data_start
 
 MAX_READ = 1 << 20  # bytes in one read; a flood is caught up with in several
 
@@ -17,15 +20,25 @@ class LogReader:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def read(self, limit: int = MAX_READ) -> str:
-        """Return what was appended since the last call, '' where nothing was."""
+        """Return what was appended since the last call, '' where nothing was.
+
+        What was cut off the old end of a flooding log is named by its size.
+        """
         try:
             with self.path.open("rb") as file:
-                file.seek(self.offset)
+                size = os.fstat(file.fileno()).st_size
+                if size < self.offset:  # cut off where the file system cannot make holes
+                    self.offset = 0
+                start = data_start(file.fileno(), self.offset) if size > self.offset else size
+                file.seek(start)
                 data = file.read(limit)
         except FileNotFoundError:
             return ""
-        self.offset += len(data)
-        return self._decoder.decode(data)
+        cut = start - self.offset
+        self.offset = start + len(data)
+        notice = f"[{cut:,} bytes of log were cut off]\n" if cut else ""
+        # A hole ends at a block, not at a line: the zeros before the first line are not text.
+        return notice + self._decoder.decode(data.lstrip(b"\0") if cut else data)
 
     def skip_to_tail(self, size: int) -> int:
         """Go to the last `size` bytes; returns how many bytes were passed over."""

@@ -31,7 +31,7 @@ from nbaas.jobs.control import ControlServer
 from nbaas.jobs.events import EventLog
 from nbaas.jobs.gang import Gang
 from nbaas.jobs.seats import Seats
-from nbaas.jobs.watch import Heartbeat, MetricsSync, StallWatch
+from nbaas.jobs.watch import DiskKeeper, Heartbeat, StallWatch
 from nbaas.launchers.local import Launcher
 from nbaas.launchers.processes import boot_id, kill_tagged, reap, start_time
 from nbaas.launchers.sockets import socket_folder
@@ -80,6 +80,7 @@ class Supervisor:
         self._stalls = StallWatch(spec.stall_timeout)
         self._seats = Seats(paths.root.parent.parent, spec)
         self._heartbeat = Heartbeat(paths.heartbeat)
+        self._disk: DiskKeeper | None = None
 
     def run(self) -> None:
         control = ControlServer(
@@ -123,7 +124,7 @@ class Supervisor:
 
     def _run_gang(self) -> None:
         self.selector.register(self.gang.report_fd, selectors.EVENT_READ, self._take_reports)
-        sync = MetricsSync(self.paths, self.spec.world_size)
+        self._disk = disk = DiskKeeper(self.paths, self.spec.world_size)
         try:
             with self.engine.rendezvous(self.paths.root, self.spec.slots) as rendezvous:
                 self.gang.start(self.launcher, self.engine, rendezvous)
@@ -134,10 +135,10 @@ class Supervisor:
                 while self.gang.alive:
                     self._turn()
         except (OSError, NbaasError) as failed:
-            sync.close()
+            disk.close()
             self._could_not_start(failed)
         else:
-            sync.close()
+            disk.close()
             self._finish()
 
     def _turn(self) -> None:
@@ -208,6 +209,8 @@ class Supervisor:
             if now - self.gang.started > self.spec.start_timeout + START_SLACK:
                 self._start_took_too_long()
             return
+        if self._disk is not None:
+            self.events.flag("DISK_FULL", on=self._disk.scarce)
         stalled = self._stalls.stalled(progress, now)
         if stalled and "STALLED" not in self.events.history.flags:
             self.gang.dump_stacks()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from nbaas.jobs.room import is_scarce, trim_log
 from nbaas.launchers.processes import boot_id
 from nbaas.records import JobPaths
 from nbaas.worker.progress import Phase, Progress
@@ -44,10 +45,14 @@ def heartbeat_age(path: Path) -> float | None:
         return None
 
 
-class MetricsSync:
-    """Brings the metric journals to the disk once a second, in a thread: a slow disk may block."""
+class DiskKeeper:
+    """Once a second, in a thread since a disk may block: metric journals are synced, logs cut."""
 
     def __init__(self, paths: JobPaths, world_size: int) -> None:
+        self.scarce = False  # the disk is all but full
+        self.cut = 0  # bytes of logs given back
+        self._root = paths.root
+        self._logs = [paths.log(rank) for rank in range(world_size)]
         self._files = [paths.metrics(rank) for rank in range(world_size)]
         self._sizes = [0] * world_size
         self._stopped = threading.Event()
@@ -63,6 +68,8 @@ class MetricsSync:
     def _run(self) -> None:
         while not self._stopped.wait(SYNC_INTERVAL):
             self._sync()
+            self.cut += sum(trim_log(log) for log in self._logs)
+            self.scarce = is_scarce(self._root)
 
     def _sync(self) -> None:
         for index, path in enumerate(self._files):

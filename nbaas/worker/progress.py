@@ -50,7 +50,8 @@ class ProgressWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(fd, LAYOUT.size)
+            # Not ftruncate: writing into a mapped hole of a full disk is a SIGBUS.
+            os.posix_fallocate(fd, 0, LAYOUT.size)
             self._map = mmap.mmap(fd, LAYOUT.size)
         finally:
             os.close(fd)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nbaas.errors import EngineError, NbaasError
 from nbaas.records import JobPaths, JobSpec, RankFailure, from_json, to_json
+from nbaas.worker import streams
 from nbaas.worker.metrics import MetricsWriter
 from nbaas.worker.observe import Observer
 from nbaas.worker.progress import Phase, ProgressWriter
@@ -161,6 +162,7 @@ class Rank:
                 self._return_after(ended, session)
                 raise
             code = EXIT_STOPPED
+        session.finish()
         # Every rank has come to the same place: what is still sharded can be gathered.
         session.materialize(
             {n: v for n, v in self.namespace.items() if not isinstance(v, ModuleType)}
@@ -224,8 +226,7 @@ def start(root: Path, rank: int, report_fd: int | None) -> int:
     """Return the exit code of a rank whose process already answers to its supervisor."""
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    streams.install()
     return Rank(root, rank, report_fd).run()
 
 

@@ -22,6 +22,7 @@ hold_lifeline(int(os.environ.pop("NBAAS_LIFELINE")))
 import json  # noqa: E402 - a real rank ties itself first too
 
 from nbaas.records import JobPaths, RankFailure, to_json  # noqa: E402
+from nbaas.worker import streams  # noqa: E402
 from nbaas.worker.metrics import MetricsWriter  # noqa: E402
 from nbaas.worker.progress import Phase, ProgressWriter  # noqa: E402
 from nbaas.worker.rank import Reports, leave  # noqa: E402
@@ -39,6 +40,7 @@ def main() -> None:
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     faulthandler.register(signal.SIGUSR1)
+    streams.install()
     reports.phase(Phase.BORN)
     metrics = MetricsWriter(paths.metrics(rank))
     reports.phase(Phase.JOINED)
