@@ -22,6 +22,8 @@ from nbaas.magics.show import Show
 from nbaas.widgets.run import RunView, fact_lines
 
 LOG_SHOWN = 400  # lines of a rank's log that a panel shows
+PRINTED = 2_000_000  # characters that a cell prints; what comes after is in the log only
+LAST_WORDS = 2_000  # characters printed at the end where the middle was left out
 
 
 class Feed:
@@ -90,6 +92,8 @@ class Watch:
         self.run = run
         self.show = show
         self.interrupts = 0
+        self._printed = 0  # characters, those that were left out included
+        self._left_out = ""  # the end of what was not printed
 
     def in_cell(self) -> JobStatus:
         """Return the final status; prints and figures of rank 0 appear in the cell as they come.
@@ -107,6 +111,7 @@ class Watch:
                 break
             except KeyboardInterrupt:
                 self._interrupted()
+        self._last_words()
         return self.finish()
 
     def in_background(self) -> None:
@@ -132,9 +137,24 @@ class Watch:
             before, found, after = text.partition(failure.traceback)
             text = before + after.lstrip("\n") if found else text
         if text:
-            self.show.write(text)
+            self._write(text)
         for rich in update.displays:
             self.show.display(rich["data"], rich["metadata"])
+
+    def _write(self, text: str) -> None:
+        """Print up to PRINTED characters: a flood would make the notebook too large to open."""
+        room = PRINTED - self._printed
+        self._printed += len(text)
+        if room > 0:
+            self.show.write(text[:room])
+        if len(text) > room:
+            self._left_out = (self._left_out + text[max(room, 0) :])[-LAST_WORDS:]
+
+    def _last_words(self) -> None:
+        if self._left_out:
+            missing = self._printed - PRINTED - len(self._left_out)
+            notice = f"[{missing:,} characters left out: %logs {self.job.name}]" if missing else ""
+            self.show.write(f"\n{notice}\n{self._left_out}")
 
     def _interrupted(self) -> None:
         self.interrupts += 1

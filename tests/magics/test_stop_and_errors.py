@@ -140,3 +140,15 @@ def test_a_kernel_that_dies_leaves_the_job_alive(tmp_path):
         assert "RUNNING" in cell.texts() or "STARTING" in cell.texts()
         second.run("%stop lives --kill")
         assert second.value("job.wait(20)") == "CANCELLED"
+
+
+def test_a_flood_is_cut_in_the_cell_and_whole_in_the_log(problem):
+    code = "for i in range(60_000):\n    print('line', i, 'x' * 50)\nprint('the end')"
+    cell = problem.run("%%train --ranks 1 --name flood\n" + code)
+    assert not cell.error, cell.error
+    assert len(cell.stdout) < 2_100_000
+    assert "left out" in cell.stdout
+    assert cell.stdout.rstrip().endswith("the end")
+    log = problem.run("import nbaas\nlog = nbaas.attach('flood').logs()")
+    assert not log.error, log.error
+    assert problem.value("(log.count('line '), log.rstrip().endswith('the end'))") == (60_000, True)

@@ -4,6 +4,10 @@
 // Okabe and Ito's palette without yellow: told apart with any colour vision, on light and on dark.
 export const COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"];
 
+const ON_DARK = ["#56B4E9", "#FF9350", "#2FC99B", "#E49BC6", "#8FD0F5", "#F0B840"]; // the same, lighter
+const WHOLE = [1, 2, 5].flatMap((n) => Array.from({ length: 10 }, (_, power) => n * 10 ** power)).sort((a, b) => a - b);
+
+const color = (index) => (document.body.dataset.jpThemeLight === "false" ? ON_DARK : COLORS)[index % COLORS.length];
 const themed = (root, name, fallback) =>
   getComputedStyle(root).getPropertyValue(name).trim() || fallback;
 
@@ -71,7 +75,7 @@ export function createChart(uPlot, parent, { title, onRange, sync, always }) {
     for (const [index, step, value] of strange.slice(0, 50)) {
       const at = u.valToPos(step, "x", true);
       if (at < left || at > left + width) continue;
-      u.ctx.fillStyle = COLORS[index % COLORS.length];
+      u.ctx.fillStyle = color(index);
       u.ctx.fillText(Number.isNaN(value) ? "✕" : value > 0 ? "▲" : "▼", at - 5, top + 12);
     }
     u.ctx.restore();
@@ -83,7 +87,7 @@ export function createChart(uPlot, parent, { title, onRange, sync, always }) {
     const grid = { stroke: () => themed(root, "--nbaas-grid", "#8884"), width: 1 };
     const font = "11px system-ui, sans-serif";
     const series = [...curves.keys()].map((name, index) => ({
-      label: name, stroke: COLORS[index % COLORS.length], width: 1, spanGaps: true,
+      label: name, stroke: () => color(index), width: 1, spanGaps: true,
       show: curves.get(name).shown, points: { show: () => curves.get(name).x.length < 60, size: 4 },
     }));
     plot = new uPlot({
@@ -91,7 +95,7 @@ export function createChart(uPlot, parent, { title, onRange, sync, always }) {
       cursor: { sync: sync ? { key: sync, setSeries: false } : undefined, drag: { x: true, y: false } },
       scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
       axes: [
-        { stroke: ink, grid, ticks: grid, font, size: 26 },
+        { stroke: ink, grid, ticks: grid, font, size: 26, incrs: WHOLE },
         { stroke: ink, grid, ticks: grid, font, size: 54, values: (_, at) => at.map((v) => (v === null ? "" : format(v))) },
       ],
       series: [{ label: "step" }, ...series],
@@ -149,10 +153,11 @@ export function createChart(uPlot, parent, { title, onRange, sync, always }) {
     button.setAttribute("aria-pressed", "true");
     button.title = `hide or show ${name}`;
     const swatch = button.appendChild(document.createElement("i"));
-    swatch.style.background = COLORS[curves.size % COLORS.length];
+    const index = curves.size;
+    swatch.style.background = color(index);
     button.appendChild(document.createElement("span")).textContent = name;
     const value = button.appendChild(document.createElement("b"));
-    const curve = { x: new Float64Array(), y: new Float32Array(), shown: true, value };
+    const curve = { x: new Float64Array(), y: new Float32Array(), shown: true, value, repaint: () => { swatch.style.background = color(index); } };
     button.onclick = () => {
       curve.shown = !curve.shown;
       button.setAttribute("aria-pressed", String(curve.shown));
@@ -194,7 +199,7 @@ export function createChart(uPlot, parent, { title, onRange, sync, always }) {
       Object.assign(curve, { x: join(curve.x, x), y: join(curve.y, y) });
     },
     redraw,
-    recolor: () => plot?.redraw(false, true),
+    recolor() { curves.forEach((curve) => curve.repaint()); plot?.redraw(false, true); },
     setLog(on) { log = on; build(); },
     setSmoothing(value) { weight = value; redraw(); },
     showRange(range) { zoom = range; reset.hidden = range === null; if (plot) redraw(); },
