@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 # A rank whose process is frozen is given up after this; a slow one is not: Horovod's background
 # threads answer each other however long the training thread takes.
 GLOO_TIMEOUT = 30  # seconds
+SPIN_TIME = 0.01  # seconds; a sleep would cost a small model's step more than its sums
+PAUSE = 0.0002  # seconds
 POLL_INTERVAL = 0.02  # seconds
 MEETING = "nbaas-here"  # scope in which ranks say that they are here
 WIDENED = {"bfloat16": "float32", "uint8": "int64", "int8": "int64", "int16": "int64"}
@@ -74,6 +76,7 @@ class HorovodEngine(ObjectCollectives):
             return
         work, name, flat, tensor, average = handle
         try:
+            self._idle_until_done(work)
             self._hvd.synchronize(work)
         except self._hvd.HorovodInternalError as lost:
             raise left(name, lost) from lost
@@ -82,6 +85,19 @@ class HorovodEngine(ObjectCollectives):
             flat.div_(self.world_size)
         if flat is not tensor:
             tensor.copy_(flat)
+
+    def _idle_until_done(self, work: int) -> None:
+        """Return when `work` is done: spin while it may be a moment, then leave the core to others.
+
+        Horovod's own wait spins in C for ever: a core is lost, and no signal is heard.
+        """
+        done = self._hvd.poll
+        spin_end = time.perf_counter() + SPIN_TIME
+        while not done(work):
+            if time.perf_counter() < spin_end:
+                os.sched_yield()
+            else:
+                time.sleep(PAUSE)
 
     def allgather(self, tensor: torch.Tensor, *, name: str) -> torch.Tensor:
         rows = tensor.detach().reshape(1) if tensor.dim() == 0 else tensor.detach()
