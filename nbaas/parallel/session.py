@@ -20,6 +20,7 @@ from nbaas.parallel import batchnorm, effects, gradients, innerloss, threads
 from nbaas.parallel import losses as _losses  # noqa: F401 - registers its rules
 from nbaas.parallel import shapes as _shapes  # noqa: F401 - registers its rules
 from nbaas.parallel import world as worlds
+from nbaas.parallel.board import Board
 from nbaas.parallel.gradients import GradientAverager
 from nbaas.parallel.loaders import Loaders
 from nbaas.parallel.modules import ModuleBoundary
@@ -54,6 +55,10 @@ class Session:
         self.losses_seen = 0
         self.undo: list[Callable[[], None]] = []
         if self.world.size > 1:
+            if rank_scratch is not None:
+                board = Board(rank_scratch.parent / "board", engine.rank, engine.world_size)
+                engine.barrier(name="board")
+                self.world.board = board
             self.randomness.align()
         self._install(rank_scratch)
 
@@ -150,6 +155,11 @@ class Session:
             "self_check_seconds": round(self.boundary.check.seconds, 3),
         }
 
+    def finish(self) -> None:
+        """Meet the other ranks at the end of the cell; one that is elsewhere is named."""
+        if self.world.size > 1:
+            self.world.engine.barrier(name=self.world.name("end of the cell"))
+
     def close(self) -> None:
         for undo in reversed(self.undo):
             undo()
@@ -157,6 +167,8 @@ class Session:
         self.averager.release()
         gradients.averager_of = gradients._no_averager
         worlds.set_active(None)
+        if self.world.board is not None:
+            self.world.board.close()
 
 
 def _watch_backward(world: World, averager: GradientAverager) -> Callable[[], None]:

@@ -18,6 +18,7 @@ import torch
 
 from nbaas.engines.base import Engine
 from nbaas.errors import SemanticsError
+from nbaas.parallel.board import Board
 from nbaas.parallel.rows import Rows
 
 
@@ -33,6 +34,7 @@ class World:
         self.rows: Rows | None = None  # of the call in progress: what batch norm averages over
         self.last_rows: Rows | None = None  # of the last split call: what backward recomputes
         self.collectives = 0
+        self.board: Board | None = None
         self.gathered: Counter[str] = Counter()  # operation -> times it gathered
         self.notes: dict[str, str] = {}  # what ran replicated, and why
 
@@ -44,7 +46,10 @@ class World:
                 "a sharded value was read in a background thread, where ranks would not meet",
                 hint="read it, for example by .item(), before handing it over",
             )
-        return ".".join([what, *map(str, details)])
+        name = ".".join([what, *map(str, details)])
+        if self.board is not None:
+            self.board.post(self.collectives, name)
+        return name
 
     def mean(self, local: torch.Tensor) -> torch.Tensor:
         """Return the mean of `local` over ranks, detached; integers by exact division of the sum."""

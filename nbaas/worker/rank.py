@@ -147,9 +147,13 @@ class Rank:
 
     def _run_cell(self, session: Session) -> int:
         assert self.bundle is not None  # noqa: S101 - set by the only caller
+        from nbaas.parallel.board import label_files
+
         # Before the values are loaded, which may bring the kernel's own random state with them.
         seed_all(seed_of(self.spec.id, self.spec.seed))
         self.namespace = self.bundle.load()
+        cells = (self.bundle.cell, *self.bundle.texts)
+        label_files({cell.file_name: cell.label for cell in cells})
         if self.spec.seed is not None:
             seed_all(self.spec.seed)
         self._reports.phase(Phase.RUNNING)
