@@ -23,9 +23,11 @@ class Encoder:
     signature: Signature
     _head: bytes = b""
     _single: bytes = b""
+    _version: bytes = b""
 
     def __post_init__(self) -> None:
         name, version = _encode(self.model), _encode(self.version)
+        self._version = version
         self._head = b'{"model_name":%b,"model_version":%b,' % (name, version)
         spec = self.signature.outputs[0]
         self._single = b'"outputs":[{"name":%b,"datatype":"%b","shape":' % (
@@ -74,6 +76,9 @@ class Encoder:
         return (len(text) if request.binary else JSON_BODY), b"".join([text, *tails])
 
     def _plain(self, request: Request, arrays: list[Any]) -> bytes:
+        if len(arrays) == 1 and not request.squeeze:
+            cells = _encode(_nested_cells(arrays[0], self.signature.outputs[0]))
+            return b'{"outputs":%b,"model_version":%b}' % (cells, self._version)
         rows = [a[0] if request.squeeze else a for a in arrays]
         named = {
             s.name: _nested_cells(a, s) for s, a in zip(self.signature.outputs, rows, strict=True)

@@ -7,7 +7,7 @@ leaves here.  Shape letters: B rows of a batch.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -65,6 +65,9 @@ _FLAT: dict[str, msgspec.json.Decoder[Any]] = {
 }
 
 
+NOTHING: frozenset[str] = frozenset()
+
+
 @dataclass(slots=True)
 class Request:
     """What was asked: input arrays in the signature's order, and how the answer is to look.
@@ -76,7 +79,7 @@ class Request:
     arrays: list[Any]
     id: str | None = None
     outputs: tuple[str, ...] = ()  # empty: all
-    binary: frozenset[str] = field(default_factory=frozenset)
+    binary: frozenset[str] = NOTHING
     style: str = "v2"
     squeeze: bool = False
 

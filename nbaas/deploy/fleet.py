@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nbaas.deploy.assignment import ReplicaSpec
 from nbaas.deploy.children import Backoff, Child, first_line, log_tail
 from nbaas.deploy.manifest import VersionManifest
 from nbaas.deploy.nursery import Nursery
 from nbaas.deploy.registry import Options
-from nbaas.deploy.replica import ReplicaSpec
 from nbaas.errors import DeployError, NbaasError, error_named
 
 LEAST_QUEUE = 512  # requests; slow models refuse earlier, by the expected wait

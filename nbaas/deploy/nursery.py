@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nbaas.deploy.assignment import ReplicaSpec
 from nbaas.deploy.children import Child, rotate, start_child
-from nbaas.deploy.replica import ReplicaSpec
 from nbaas.records import to_json
 
 FORK_TIMEOUT = 10.0  # seconds

@@ -24,30 +24,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
+from nbaas.deploy.answers import Encoder
+from nbaas.deploy.assignment import ReplicaSpec
+from nbaas.deploy.codec import decode_infer, inflated
+from nbaas.deploy.fast import FastDecoder
 from nbaas.deploy.frames import DEFLATE, GZIP, PLAIN, answer
 from nbaas.deploy.inbox import Frame, Inbox
+from nbaas.deploy.plain import decode_plain
 from nbaas.errors import InputError, NbaasError
 from nbaas.records import from_json
 
 JSON_BODY = -1
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaSpec:
-    """What a replica is told by the host."""
-
-    directory: str  # of the version
-    socket: str  # where it listens for the gateway
-    version: str
-    name: str
-    ready: int  # descriptor: one JSON line once it can serve, or why it cannot
-    lifeline: int
-    parent: int
-    max_batch: int = 0  # 0: chosen here
-    max_wait: float = 0.0  # seconds
-    max_body: int = 16 << 20
-    device: str = "auto"
-    threads: int = 1
 
 
 @dataclass(slots=True)
@@ -79,14 +68,13 @@ class Server:
     """Batches requests and answers them; `runner` runs arrays through the model."""
 
     def __init__(self, runner: Any, spec: ReplicaSpec, max_batch: int, stop: Stop) -> None:
-        from nbaas.deploy.answers import Encoder
-
         self.runner = runner
         self.spec = spec
         self.max_batch = max_batch
         self.stop = stop
         self.signature = runner.manifest.signature
         self.encoder = Encoder(spec.name, spec.version, self.signature)
+        self.fast = FastDecoder(self.signature)
 
     def serve(self, link: socket.socket) -> None:
         """Answer one gateway until it goes away."""
@@ -142,17 +130,14 @@ class Server:
         )
 
     def _decoded(self, identity: int, flags: int, header_length: int, body: bytes) -> Asked:
-        from nbaas.deploy.codec import decode_infer, inflated
-        from nbaas.deploy.plain import decode_plain
-
         one = Asked(identity)
         try:
-            if flags & (GZIP | DEFLATE):
-                body = inflated(body, "gzip" if flags & GZIP else "deflate", self.spec.max_body)
-            if flags & PLAIN:
-                one.request = decode_plain(body, self.signature)
-            else:
-                one.request = decode_infer(body, header_length, self.signature)
+            if flags == 0 and header_length == JSON_BODY:
+                one.request = self.fast.infer(body)
+            elif flags == PLAIN:
+                one.request = self.fast.plain(body)
+            if one.request is None:
+                one.request = self._careful(flags, header_length, body)
         except InputError as wrong:
             _refuse(one, wrong.http_status, str(wrong))
         except Exception as bug:  # noqa: BLE001 - a request must not end the replica
@@ -160,10 +145,21 @@ class Server:
             _refuse(one, 500, f"the request could not be decoded: {bug!r}")
         return one
 
+    def _careful(self, flags: int, header_length: int, body: bytes) -> Any:
+        """Return the request of any form; raises InputError with the reason."""
+        if flags & (GZIP | DEFLATE):
+            body = inflated(body, "gzip" if flags & GZIP else "deflate", self.spec.max_body)
+        if flags & PLAIN:
+            return decode_plain(body, self.signature)
+        return decode_infer(body, header_length, self.signature)
+
     def _group(self, one: Asked) -> Any:
         if not self.runner.manifest.batchable:
             return one.identity
-        return tuple(array.shape[1:] for array in one.request.arrays)
+        arrays = one.request.arrays
+        if len(arrays) == 1:
+            return arrays[0].shape[1:]
+        return tuple([array.shape[1:] for array in arrays])
 
     def _run(self, group: list[Asked]) -> None:
         """Run a group as one batch; where that raises, each request alone."""
@@ -178,8 +174,6 @@ class Server:
             _refuse(group[0], 500, f"the model raised {type(raised).__name__}: {raised}")
 
     def _run_batch(self, group: list[Asked]) -> None:
-        import numpy as np
-
         if len(group) == 1:
             outputs = self.runner.run_arrays(group[0].request.arrays)
             group[0].header_length, group[0].reply = self.encoder.encode(group[0].request, outputs)

@@ -98,7 +98,8 @@ def _fork(
 
 def _become_replica(asked: dict[str, Any], fds: list[int], lifeline: int, parent: int) -> None:
     """Be the replica in this forked process until it ends."""
-    from nbaas.deploy.replica import ReplicaSpec, serve_replica
+    from nbaas.deploy.assignment import ReplicaSpec
+    from nbaas.deploy.replica import serve_replica
     from nbaas.records import from_json
     from nbaas.worker.guard import die_with_parent, hold_lifeline
 

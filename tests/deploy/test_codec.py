@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nbaas.deploy.answers import Encoder
 from nbaas.deploy.codec import JSON_BODY, decode_infer, inflated
+from nbaas.deploy.fast import FastDecoder
 from nbaas.deploy.manifest import Signature, TensorSpec
 from nbaas.deploy.plain import decode_plain
 from nbaas.deploy.wire import decode_outputs, encode_inputs
@@ -257,6 +258,38 @@ def test_any_json_is_either_decoded_or_refused(content):
             except InputError:
                 continue
             assert len(request.arrays) == len(signature.inputs)
+
+
+NUMBERS = st.integers(-3, 300) | st.floats(width=32) | st.booleans() | st.none()
+ROWS = st.lists(
+    st.lists(NUMBERS, min_size=3, max_size=3) | st.lists(NUMBERS, max_size=4), max_size=3
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ROWS, st.sampled_from(["FP32", "INT8", "UINT8", "BOOL", "FP64"]), st.integers(0, 2))
+def test_the_fast_path_gives_what_the_careful_one_gives_or_nothing(rows, datatype, form):
+    signature = Signature((TensorSpec("x", datatype, (-1, 3)),), ONE.outputs)
+    flat = [cell for row in rows for cell in row]
+    entry = {"name": "x", "shape": [len(rows), 3], "datatype": datatype, "data": flat}
+    body = json.dumps([rows, {"inputs": rows}, {"inputs": [entry], "id": "7"}][form]).encode()
+    fast = FastDecoder(signature)
+    quick = fast.infer(body) if form == 2 else fast.plain(body)
+    try:
+        careful = (
+            decode_infer(body, JSON_BODY, signature) if form == 2 else decode_plain(body, signature)
+        )
+    except InputError:
+        assert quick is None
+        return
+    if quick is not None:
+        assert np.array_equal(quick.arrays[0], careful.arrays[0], equal_nan=datatype[:2] == "FP")
+        assert quick.arrays[0].dtype == careful.arrays[0].dtype
+        assert (quick.id, quick.style, quick.squeeze) == (
+            careful.id,
+            careful.style,
+            careful.squeeze,
+        )
 
 
 @settings(max_examples=100, deadline=None)
