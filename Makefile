@@ -25,3 +25,18 @@ test: setup
 
 setup:
 	@bash .ci/setup
+
+# For those who want to know more; neither is needed to use or to check nbaas.
+.PHONY: corpus bench-semantics bench-serving bench-launch
+
+corpus: setup  # every training cell on 1 to 4 ranks, as a table
+	python tests/corpus/run.py --all $(CORPUS)
+
+bench-semantics: setup  # steps per second beside hand-written Horovod and DDP
+	python tests/benchmarks/semantics.py $(BENCH)
+
+bench-serving: setup  # requests per second beside other servers
+	python tests/benchmarks/serving.py $(BENCH)
+
+bench-launch: setup  # from submit to the first step, cold and warm
+	python tests/benchmarks/launch.py $(BENCH)
