@@ -165,6 +165,8 @@ class Job:
 
     def _tell(self, request: dict[str, object]) -> None:
         history = reconciled(self.paths, self.history())
+        if history.state is None:
+            raise JobError(f"{self.name!r} was removed", hint="%jobs lists those that are left")
         deadline = time.monotonic() + POLL * 100
         while not history.control and not _is_over(history) and time.monotonic() < deadline:
             time.sleep(POLL)

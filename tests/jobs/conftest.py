@@ -48,7 +48,7 @@ def start(settings: Settings, light_python: str) -> Iterator[Callable[..., Job]]
         return jobs[-1]
 
     yield start
-    for job in jobs:
+    for job in (job for job in jobs if job.paths.root.exists()):
         job.kill()
         job.wait(10)
         kill_tagged(job.id)
