@@ -109,9 +109,10 @@ def outputs_in_order(result: Any, signature: Signature) -> list[Any]:
 
 def argument_names(model: Any) -> tuple[list[str], int]:
     """Return the names of the positional arguments of `model`, and how many have no default."""
-    target = model.forward if hasattr(model, "forward") else model
+    from nbaas.deploy.pipeline import entry_of
+
     try:
-        parameters = inspect.signature(target).parameters.values()
+        parameters = inspect.signature(entry_of(model)).parameters.values()
     except (TypeError, ValueError):
         return [], 0
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

@@ -89,7 +89,7 @@ class EndpointStatus:
     reason: str = ""
 
 
-def deploy(
+def deploy(  # noqa: PLR0913 - the flags of %deploy
     settings: Settings,
     model: Any,
     *,
@@ -99,23 +99,37 @@ def deploy(
     sources: Mapping[str, str] | None = None,
     facts: Mapping[str, Any] | None = None,
     canary: float = 0.0,
+    pre: Any = None,
+    post: Any = None,
 ) -> Deployment:
     """Publish `model` as the next version of the endpoint `name` and return it once it serves.
 
+    `model` may also be a function that calls a module; `pre` and `post` are run before and after it.
     `canary` is the percentage of requests it gets at first; 0 makes it the current version.
     Raises: DeployError: it cannot be written down, or a replica cannot rebuild it; what was served
     before is served on.  UsageError: `name` is none.
     """
-    from nbaas.deploy.export import bare_module, export_model
+    from nbaas.deploy.export import export_model, servable
 
     started = time.monotonic()
     checked_name(name)
-    bare_module(model)
+    servable(model, pre, post)
     ensure_host(settings)
     made: list[VersionManifest] = []
 
     def write(draft: Path) -> None:
-        made.append(export_model(model, name, draft, example=example, sources=sources, facts=facts))
+        made.append(
+            export_model(
+                model,
+                name,
+                draft,
+                example=example,
+                sources=sources,
+                facts=facts,
+                pre=pre,
+                post=post,
+            )
+        )
 
     version, _ = publish(settings.endpoints, name, write)
     request = {

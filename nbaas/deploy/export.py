@@ -39,16 +39,19 @@ def export_model(
     example: Any = None,
     sources: Mapping[str, str] | None = None,
     facts: Mapping[str, Any] | None = None,
+    pre: Any = None,
+    post: Any = None,
 ) -> VersionManifest:
     """Write `model` into the empty `directory` and return the manifest, which is written last.
 
+    `model` is a module, or a function or object that calls one; `pre` and `post` are run around it.
     `sources` maps qualified names of notebook classes to their text, for cells that linecache does
     not hold.  `facts` (job, metrics, data) go into the manifest as they are.
     Raises: DeployError: no module, no usable example, or a part of it that cannot be written down.
     """
     import torch
 
-    module = bare_module(model)
+    module = servable(model, pre, post)
     with evaluating(module):
         probed = probe(module, example)
         encoder, notebook, root = _encoded(module, sources or {})
@@ -64,7 +67,7 @@ def export_model(
     manifest = VersionManifest(
         name=name,
         created=time.time(),
-        model_class=type(module).__qualname__,
+        model_class=_shown_class(model),
         signature=probed.signature,
         files=hashed_files(directory),
         batchable=probed.batchable,
@@ -80,20 +83,34 @@ def export_model(
     return manifest
 
 
-def bare_module(model: Any) -> Any:
-    """Return the module inside wrappers of torch (compiled, data parallel).
+def servable(model: Any, pre: Any = None, post: Any = None) -> Any:
+    """Return the module that serves `model`: wrappers of torch taken off, steps put around it.
 
-    Raises: DeployError: `model` is no module; the line names its type.
+    Raises: DeployError: there is no module in `model`; the line names its type.
     """
     import torch
 
-    if not isinstance(model, torch.nn.Module):
+    from nbaas.deploy.pipeline import Called, Pipeline, checked_step, modules_in
+
+    pre, post = checked_step(pre, "--pre"), checked_step(post, "--post")
+    if isinstance(model, torch.nn.Module):
+        module: Any = bare_module(model)
+    elif not isinstance(model, type) and callable(model) and (parts := modules_in(model)):
+        module = Called(model, parts)
+    else:
         what = f"the class {model.__qualname__}" if isinstance(model, type) else _a(type(model))
         is_class = isinstance(model, type) and issubclass(model, torch.nn.Module)
         raise DeployError(
             f"{what} cannot be deployed, a torch.nn.Module can",
             hint="make an instance of it first" if is_class else "%deploy model --name digits",
         )
+    return Pipeline(module, pre, post) if pre or post else module
+
+
+def bare_module(model: Any) -> Any:
+    """Return the module inside wrappers of torch (compiled, data parallel)."""
+    import torch
+
     wrappers = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
     while True:
         if hasattr(model, "_orig_mod"):  # torch.compile
@@ -102,6 +119,11 @@ def bare_module(model: Any) -> Any:
             model = model.module
         else:
             return model
+
+
+def _shown_class(model: Any) -> str:
+    inner = bare_module(model)
+    return str(getattr(inner, "__qualname__", type(inner).__qualname__))
 
 
 def _a(cls: type) -> str:

@@ -246,6 +246,50 @@ def test_compiled_and_wrapped_models_are_the_module_inside(tmp_path):
         assert torch.allclose(same_process(folder, X), model(X), atol=1e-6)
 
 
+def test_steps_before_and_after_the_model_go_along(tmp_path, notebook):
+    notebook.run(MLP)
+    notebook.run("""
+MEAN = torch.full((64,), 0.5)
+def prepare(pixels):
+    return (pixels.float() - MEAN) / 255
+def label(logits):
+    return {"label": logits.argmax(1), "score": logits.softmax(1).amax(1)}
+""")
+    model = notebook["Net"]().eval()
+    pixels = torch.randint(0, 255, (3, 64), dtype=torch.uint8)
+    given = {"pre": notebook["prepare"], "post": notebook["label"]}
+    folder, manifest = exported(tmp_path, model, pixels, **given)
+    assert [(s.name, str(s)) for s in manifest.signature.inputs] == [("pixels", "UINT8 [-1,64]")]
+    assert [s.name for s in manifest.signature.outputs] == ["label", "score"]
+    assert manifest.model_class == "Net"
+    expected = model((pixels.float() - 0.5) / 255).argmax(1)
+    assert torch.equal(same_process(folder, pixels), expected)
+
+
+def test_a_function_that_calls_modules_is_served_with_them(tmp_path, notebook):
+    notebook.run(MLP)
+    notebook.run("""
+first, second = Net().train(), Net(8)
+def ensemble(x):
+    return (first(x) + second(x)) / 2
+class Voter:
+    def __init__(self):
+        self.model = first
+    def __call__(self, x):
+        return self.model(x) * 2
+voter = Voter()
+""")
+    folder, _ = exported(tmp_path / "f", notebook["ensemble"])
+    assert torch.allclose(same_process(folder, X), notebook["ensemble"](X), atol=1e-6)
+    folder, _ = exported(tmp_path / "o", notebook["voter"])
+    assert torch.allclose(same_process(folder, X), notebook["voter"](X), atol=1e-6)
+
+
+def test_a_step_that_cannot_be_called_is_refused(tmp_path):
+    with pytest.raises(DeployError, match="--pre is a int, not a function"):
+        exported(tmp_path, mlp(), pre=3)
+
+
 def with_attribute(value):
     model = mlp()
     model.extra = value
