@@ -106,7 +106,7 @@ def test_a_store_that_cannot_be_written_is_named(cli, tmp_path):
 def test_a_job_is_listed_read_and_stopped(cli, job):
     running = job("print('step', flush=True)\nimport time\ntime.sleep(60)", "first")
     ended = job("print('hello from the cell')", "second")
-    ended.wait(30)
+    assert ended.wait(90).state.value == "SUCCEEDED"
     rows = [json.loads(line) for line in cli("jobs", "--json").stdout.splitlines()]
     assert {(row["name"], row["state"], row["ranks"]) for row in rows} == {
         ("second", "SUCCEEDED", 2),
