@@ -150,7 +150,7 @@ class Harness:
         keep: bool = False,
     ) -> None:
         self.engine, self.timeout, self.batch, self.keep = engine, timeout, batch, keep
-        self.folder = Path(tempfile.mkdtemp(prefix="nb-same-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="same-numbers-"))
         self._server = ForkServer()
         self._plain: dict[Path, Run] = {}
         self._count = 0
