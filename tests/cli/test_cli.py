@@ -104,9 +104,10 @@ def test_a_store_that_cannot_be_written_is_named(cli, tmp_path):
 
 @pytest.mark.ranks
 def test_a_job_is_listed_read_and_stopped(cli, job):
-    running = job("print('step', flush=True)\nimport time\ntime.sleep(60)", "first")
     ended = job("print('hello from the cell')", "second")
     assert ended.wait(90).state.value == "SUCCEEDED"
+    # After the other one: two ranks take two cores, so they would wait for each other.
+    running = job("print('step', flush=True)\nimport time\ntime.sleep(200)", "first")
     rows = [json.loads(line) for line in cli("jobs", "--json").stdout.splitlines()]
     assert {(row["name"], row["state"], row["ranks"]) for row in rows} == {
         ("second", "SUCCEEDED", 2),
