@@ -83,11 +83,9 @@ def _jobs(settings: Settings) -> Iterator[Job]:
 def _leftovers(jobs: Path, now: float) -> Iterator[Path]:
     """Yield drafts of launchers that died, and directories whose removal was cut short."""
     for path in jobs.glob(".*"):
-        if path.name.endswith(".gone"):
+        old = path.name.endswith(".draft") and now - path.stat().st_mtime > DRAFT_AGE
+        if path.name.endswith(".gone") or (old and not _is_held(JobPaths(path).lock)):
             yield path
-        elif path.name.endswith(".draft") and now - path.stat().st_mtime > DRAFT_AGE:
-            if not _is_held(JobPaths(path).lock):
-                yield path
 
 
 def _is_held(path: Path) -> bool:
