@@ -64,11 +64,15 @@ class DiskKeeper:
         self._stopped.set()
         self._thread.join()
         self._sync()
+        self._trim()
+
+    def _trim(self) -> None:
+        self.cut += sum(trim_log(log) for log in self._logs)
 
     def _run(self) -> None:
         while not self._stopped.wait(SYNC_INTERVAL):
             self._sync()
-            self.cut += sum(trim_log(log) for log in self._logs)
+            self._trim()
             self.scarce = is_scarce(self._root)
 
     def _sync(self) -> None:
