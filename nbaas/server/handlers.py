@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import msgspec
-
 from nbaas.deploy.client import rollback, undeploy
-from nbaas.errors import UsageError
 from nbaas.server.base import NbaasHandler
 from nbaas.server.guard import guarded
 from nbaas.server.hosts import read_host
-from nbaas.server.jobs import JobIndex
-from nbaas.server.logs import LONGEST, read_log
-
-MOST_JOBS = 10_000
-MOST_POINTS = 5_000
-MOST_RANKS = 4096
-MOST_BYTES = 1 << 50
-
-
-class Grace(msgspec.Struct, forbid_unknown_fields=True):
-    """Seconds from the request to stop until ranks that do not listen are killed."""
-
-    grace: float | None = None
-
-
-class Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """The version to serve; none is the one before."""
-
-    version: Annotated[int, msgspec.Meta(ge=1, le=10**9)] | None = None
-
-
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a request that has nothing to say."""
+from nbaas.server.jobs import JobDetail, JobIndex, detailed
+from nbaas.server.logs import LONGEST, LogPart, read_log
+from nbaas.server.messages import (
+    MOST_BYTES,
+    MOST_JOBS,
+    MOST_POINTS,
+    MOST_RANKS,
+    Endpoints,
+    Grace,
+    Hosts,
+    Jobs,
+    Named,
+    Nothing,
+    Served,
+    Wanted,
+)
+from nbaas.server.openapi import document
 
 
 class JobsHandler(NbaasHandler):
@@ -43,7 +32,7 @@ class JobsHandler(NbaasHandler):
     async def get(self) -> None:
         limit = self.integer("limit", 50, most=MOST_JOBS)
         rows, finished = await self.context.call(self.context.jobs.rows, limit)
-        self.reply({"jobs": rows, "finished": finished})
+        self.reply(Jobs(rows, finished))
 
 
 class JobHandler(NbaasHandler):
@@ -73,8 +62,6 @@ class StopHandler(NbaasHandler):
     @guarded("write")
     async def post(self, job_id: str) -> None:
         grace = self.body(Grace).grace
-        if grace is not None and not 0 <= grace <= 86400:  # noqa: PLR2004 - a day
-            raise UsageError(f"grace={grace}: seconds from 0 to 86400")
         job = await self.context.call(self.context.jobs.find, job_id)
         await self.context.call(job.stop, grace)
         self.reply(await self.context.call(self.context.jobs.row, job), 202)
@@ -96,7 +83,8 @@ class HostsHandler(NbaasHandler):
 
     @guarded("read")
     async def get(self) -> None:
-        self.reply({"hosts": [await self.context.call(_host, self.context.jobs)]})
+        holders = await self.context.call(self.context.jobs.holders)
+        self.reply(Hosts([await self.context.call(read_host, *holders)]))
 
 
 class EndpointsHandler(NbaasHandler):
@@ -104,7 +92,7 @@ class EndpointsHandler(NbaasHandler):
 
     @guarded("read")
     async def get(self) -> None:
-        self.reply({"endpoints": await self.context.call(self.context.endpoints.rows)})
+        self.reply(Endpoints(await self.context.call(self.context.endpoints.rows)))
 
 
 class UndeployHandler(NbaasHandler):
@@ -114,7 +102,7 @@ class UndeployHandler(NbaasHandler):
     async def post(self, name: str) -> None:
         self.body(Nothing)
         await self.context.call(undeploy, self.context.settings, name)
-        self.reply({"name": name})
+        self.reply(Named(name))
 
 
 class RollbackHandler(NbaasHandler):
@@ -124,24 +112,25 @@ class RollbackHandler(NbaasHandler):
     async def post(self, name: str) -> None:
         version = self.body(Wanted).version
         served = await self.context.call(rollback, self.context.settings, name, version)
-        self.reply({"name": name, "version": served.version})
+        self.reply(Served(name, served.version))
 
 
-def _detail(jobs: JobIndex, job_id: str, points: int) -> dict[str, Any]:
+class OpenApiHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("GET",)
+
+    @guarded("read")
+    async def get(self) -> None:
+        self.reply(document(self.base_url))
+
+
+def _detail(jobs: JobIndex, job_id: str, points: int) -> JobDetail:
     job = jobs.find(job_id)
-    row, failure = jobs.row(job), job.status().failure
-    return {
-        **msgspec.to_builtins(row),
-        "series": jobs.series(job, points),
-        "traceback": failure.traceback if failure is not None else "",
-    }
+    failure = job.status().failure
+    traceback = failure.traceback if failure is not None else ""
+    return detailed(jobs.row(job), jobs.series(job, points), traceback)
 
 
-def _log(jobs: JobIndex, job_id: str, rank: int, start: int | None, tail: int) -> Any:
+def _log(jobs: JobIndex, job_id: str, rank: int, start: int | None, tail: int) -> LogPart:
     job = jobs.find(job_id)
     path = job.log(rank).path
     return read_log(path, job.spec.world_size, start=start, longest=tail)
-
-
-def _host(jobs: JobIndex) -> dict[str, Any]:
-    return read_host(*jobs.holders())

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import psutil
 
@@ -30,19 +29,32 @@ class Gpu:
     jobs: tuple[str, ...] = ()
 
 
-def read_host(holders: Iterable[tuple[int, str]], ranks: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class HostRow:
+    """A host in a list; memory in bytes, `load` the mean of the last minute."""
+
+    name: str
+    cores: int
+    load: float
+    memory_used: int
+    memory_total: int
+    ranks: int  # that run here
+    gpus: tuple[Gpu, ...]
+
+
+def read_host(holders: Iterable[tuple[int, str]], ranks: int) -> HostRow:
     """Return this host's row; `holders` are (GPU index, job name), `ranks` how many run here."""
     here = this_host()
     memory = psutil.virtual_memory()
-    return {
-        "name": here.name,
-        "cores": here.cores,
-        "load": os.getloadavg()[0],
-        "memory_used": memory.total - memory.available,
-        "memory_total": memory.total,
-        "ranks": ranks,
-        "gpus": held(read_gpus(), holders),
-    }
+    return HostRow(
+        name=here.name,
+        cores=here.cores,
+        load=os.getloadavg()[0],
+        memory_used=memory.total - memory.available,
+        memory_total=memory.total,
+        ranks=ranks,
+        gpus=tuple(held(read_gpus(), holders)),
+    )
 
 
 def held(gpus: Sequence[Gpu], holders: Iterable[tuple[int, str]]) -> list[Gpu]:

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import msgspec
@@ -90,6 +90,19 @@ class JobRow:
 class SeriesRow:
     x: tuple[int, ...]
     y: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetail(JobRow):
+    """A job with its curves by name, and the traceback of its failure."""
+
+    series: dict[str, SeriesRow]
+    traceback: str
+
+
+def detailed(row: JobRow, series: dict[str, SeriesRow], traceback: str) -> JobDetail:
+    values = {one.name: getattr(row, one.name) for one in fields(row)}
+    return JobDetail(**values, series=series, traceback=traceback)
 
 
 @dataclass(slots=True)

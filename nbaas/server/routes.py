@@ -19,6 +19,7 @@ NAME = r"(?P<name>[A-Za-z0-9][A-Za-z0-9_-]{0,62})"
 VERSION = r"(?:/versions/(?P<version>[A-Za-z0-9][A-Za-z0-9_.-]{0,62}))?"
 
 CONTROL: list[tuple[str, type[web.RequestHandler]]] = [
+    (r"/nbaas/api/openapi\.json", handlers.OpenApiHandler),
     (r"/nbaas/api/jobs", handlers.JobsHandler),
     (rf"/nbaas/api/jobs/{JOB}", handlers.JobHandler),
     (rf"/nbaas/api/jobs/{JOB}/log", handlers.LogHandler),

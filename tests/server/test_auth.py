@@ -15,6 +15,7 @@ pytestmark = pytest.mark.ranks
 
 JOB = "20260101-000000-00000000"
 PATHS = [
+    "/nbaas/api/openapi.json",
     "/nbaas/api/jobs",
     f"/nbaas/api/jobs/{JOB}",
     f"/nbaas/api/jobs/{JOB}/log",

@@ -1,0 +1,72 @@
+"""What comes in and goes out on the control routes: bodies, answers, limits of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from nbaas.server.endpoints import EndpointRow
+from nbaas.server.hosts import HostRow
+from nbaas.server.jobs import JobRow
+
+MOST_JOBS = 10_000
+MOST_POINTS = 5_000
+MOST_RANKS = 4096
+MOST_BYTES = 1 << 50
+DAY = 86_400.0  # seconds
+
+
+class Grace(msgspec.Struct, forbid_unknown_fields=True):
+    """Seconds from the request to stop until ranks that do not listen are killed."""
+
+    grace: Annotated[float, msgspec.Meta(ge=0, le=DAY)] | None = None
+
+
+class Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    """The version to serve; none is the one before."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=10**9)] | None = None
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request that has nothing to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """`finished` is how many have ended in all."""
+
+    jobs: list[JobRow]
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    hosts: list[HostRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    endpoints: list[EndpointRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What every status from 400 on answers with: what is wrong, and the way out."""
+
+    kind: str
+    error: str
+    hint: str
