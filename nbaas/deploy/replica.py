@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -123,7 +124,8 @@ class Server:
             if one.request is not None:
                 groups.setdefault(self._group(one), []).append(one)
         for group in groups.values():
-            self._run(group)
+            for part in self._parts(group):
+                self._run(part)
         size = len(asked)
         return b"".join(
             [answer(one.identity, one.status, size, one.header_length, one.reply) for one in asked]
@@ -160,6 +162,18 @@ class Server:
         if len(arrays) == 1:
             return arrays[0].shape[1:]
         return tuple([array.shape[1:] for array in arrays])
+
+    def _parts(self, group: list[Asked]) -> Iterator[list[Asked]]:
+        """Split a group so that no batch has over `max_batch` rows, one request's own left aside."""
+        part: list[Asked] = []
+        rows = 0
+        for one in group:
+            if part and rows + one.request.rows > self.max_batch:
+                yield part
+                part, rows = [], 0
+            part.append(one)
+            rows += one.request.rows
+        yield part
 
     def _run(self, group: list[Asked]) -> None:
         """Run a group as one batch; where that raises, each request alone."""
