@@ -16,7 +16,7 @@ AMBIENT = "@ambient"  # the item of a value stream
 
 def ambient() -> dict[str, Any]:
     """Return the state of the random generators and settings of the libraries that are loaded."""
-    state: dict[str, Any] = {"random": random.getstate(), "warnings": list(warnings.filters)}
+    state: dict[str, Any] = {"random": random.getstate(), "warnings": _library_filters()}
     if "numpy" in sys.modules:
         import numpy as np
 
@@ -31,6 +31,11 @@ def ambient() -> dict[str, Any]:
         names = [name for name in mpl.rcParams if not name.startswith("backend")]
         state["matplotlib"] = {name: mpl.rcParams[name] for name in names}
     return state
+
+
+def _library_filters() -> list[Any]:
+    """Return the warning filters, but for those that name a class of the notebook."""
+    return [entry for entry in warnings.filters if entry[2].__module__ != "__main__"]
 
 
 def _torch_state() -> dict[str, Any]:

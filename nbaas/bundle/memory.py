@@ -6,11 +6,12 @@ their memory on the other side; a region holds what is referred to and no more o
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class Region:
     device: str  # 'cpu', or the device its bytes were copied from
     address: int
     nbytes: int
-    memory: memoryview
+    memory: memoryview = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +170,14 @@ class LoadedRegions:
         self._path_of = path_of
         self.device = device  # where values that were on a device go
         self._files: dict[str, MappedFile] = {}
+        self._mapped: list[MappedFile] = []  # by address
         self._storages: dict[int, Any] = {}
         self._on_device: list[tuple[int, int, int]] = []  # address, bytes, address as on disk
 
     def _file(self, name: str) -> MappedFile:
         if name not in self._files:
-            self._files[name] = MappedFile(self._path_of(name))
+            file = self._files[name] = MappedFile(self._path_of(name))
+            bisect.insort(self._mapped, file, key=lambda file: file.address)
         return self._files[name]
 
     def memory(self, span: int) -> tuple[memoryview, int]:
@@ -205,11 +208,14 @@ class LoadedRegions:
 
     def changed(self, address: int, nbytes: int) -> bool:
         """Tell whether main memory differs from what was loaded; other memory always does."""
-        for loaded in self._files.values():
-            offset = address - loaded.address
-            if offset >= 0 and offset + nbytes <= loaded.memory.nbytes:
-                return not equal_memory(address, loaded.pristine_address + offset, nbytes)
-        return True
+        position = bisect.bisect_right(self._mapped, address, key=lambda file: file.address) - 1
+        if position < 0:
+            return True
+        file = self._mapped[position]
+        offset = address - file.address
+        if offset + nbytes > file.memory.nbytes:
+            return True
+        return not equal_memory(address, file.pristine_address + offset, nbytes)
 
     def changed_on_device(self, address: int, copy: memoryview) -> bool:
         """Tell whether device memory, of which `copy` is a copy, differs from what was loaded."""

@@ -29,6 +29,7 @@ class Obstacle:
     path: str
     reason: str
     hint: str
+    home: str  # module of its class
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -52,7 +53,7 @@ def find_obstacle(
                 path, value, error = path + label, child, wrong
                 break
         else:
-            return Obstacle(path, _reason(error, value), _hint(value))
+            return Obstacle(path, _reason(error, value), _hint(value), type(value).__module__)
 
 
 def _reason(error: Exception, value: Any) -> str:

@@ -12,12 +12,13 @@ import io
 import pickle
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nbaas.bundle.memory import LoadedRegions
 
 NOTEBOOK = "__main__"
+Classes = Mapping[str, type] | None
 
 
 def restore_tensor(*_: Any) -> Any:
@@ -74,12 +75,18 @@ class ValueUnpickler(pickle.Unpickler):
         regions: LoadedRegions,
         buffers: tuple[tuple[int, int], ...],
         known: Sequence[Any] = (),
+        classes: Classes = None,
     ) -> None:
-        """`known` are the objects that the first numbers of the memo stand for."""
+        """`known` are the objects that the first numbers of the memo stand for.
+
+        `classes` are taken in place of the notebook's classes of that name.
+        """
         super().__init__(
             io.BytesIO(_introduction(len(known)) + pickles), buffers=regions.buffers(buffers)
         )
         self._known = known
+        self._classes = classes or {}
+        self._taken: set[type] = set()
         self._namespace = namespace
         self._regions = regions
         self._own: dict[tuple[str, str], Any] = {
@@ -87,6 +94,8 @@ class ValueUnpickler(pickle.Unpickler):
             (__name__, "restore_storage"): self._storage,
             (__name__, "restore_array"): self._array,
             (__name__, "restore_function"): self._function,
+            (__name__, "make_class"): self._class,
+            (__name__, "set_class"): self._set_class,
         }
         self.load()  # the introduction
 
@@ -96,6 +105,17 @@ class ValueUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         own = self._own.get((module, name))
         return own if own is not None else super().find_class(module, name)
+
+    def _class(self, metaclass: type, name: str, *rest: Any) -> type:
+        mine = self._classes.get(rest[-1].get("__qualname__", name))
+        if mine is None or type(mine) is not metaclass:
+            return make_class(metaclass, name, *rest)
+        self._taken.add(mine)
+        return mine
+
+    def _set_class(self, cls: type, state: Any) -> None:
+        if cls not in self._taken:  # the notebook's own stays as it is
+            set_class(cls, state)
 
     def _function(self, code: types.CodeType, scope: str, name: str, closure: Any) -> Any:
         if scope == NOTEBOOK:

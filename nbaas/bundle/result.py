@@ -224,7 +224,8 @@ class _ResultWriter:
         return None
 
     def _note(self, obstacle: Obstacle | None) -> None:
-        if obstacle is not None:
+        # Half-made values of the semantic layer, after a failure, are none of the user's making.
+        if obstacle is not None and not obstacle.home.startswith("nbaas."):
             self.notes.append(f"{obstacle.path} stayed in the rank: {obstacle.reason}")
 
 

@@ -6,6 +6,7 @@ Opening verifies and executes nothing; `load` unpickles what the same user's ker
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import platform
@@ -20,9 +21,10 @@ from nbaas.bundle.blobs import file_digest, store_blob
 from nbaas.bundle.contents import FORMAT, Cell, CellContents, ValueStream
 from nbaas.bundle.manifest import FileEntry, Manifest, Places
 from nbaas.bundle.memory import ALIGNMENT, LoadedRegions, Region, StoredRegion
-from nbaas.bundle.restoring import ValueUnpickler
+from nbaas.bundle.restoring import Classes, ValueUnpickler
 from nbaas.errors import BundleError
 
+WRITERS = 8  # threads that write blobs
 BLOB_SIZE = 64 << 10  # bytes; smaller regions lie in one file of the bundle
 
 
@@ -65,29 +67,41 @@ def build_bundle(directory: Path, contents: CellContents, blobs: Path) -> Manife
 def write_values(directory: Path, values: ValueStream, blobs: Path | None) -> Places:
     """Write pickles and memory of `values`; large regions as blobs where there is a place for them."""
     manifests.write_file(directory / manifests.VALUES, values.pickles)
-    regions: list[StoredRegion] = []
-    end = 0
-    with (directory / manifests.MEMORY).open("wb") as file:
-        for region in values.regions:
-            if blobs is not None and region.nbytes >= BLOB_SIZE:
-                regions.append(_as_blob(region, blobs))
-                continue
-            file.write(bytes(-end % ALIGNMENT))
-            start = end + -end % ALIGNMENT
-            file.write(region.memory)
-            end = start + region.nbytes
-            regions.append(StoredRegion(manifests.MEMORY, start, region.nbytes, region.device))
-        file.flush()
-        os.fsync(file.fileno())
-    places = Places(values.items, values.memo_sizes, tuple(regions), values.spans, values.buffers)
+    large = [r for r in values.regions if blobs is not None and r.nbytes >= BLOB_SIZE]
+    stored = _as_blobs(large, blobs) if blobs is not None else {}
+    small = [region for region in values.regions if region not in stored]
+    stored |= _as_one_file(small, directory / manifests.MEMORY)
+    regions = tuple(stored[region] for region in values.regions)
+    places = Places(values.items, values.memo_sizes, regions, values.spans, values.buffers)
     manifests.write_file(directory / manifests.PLACES, manifests.places_to_json(places))
     return places
 
 
-def _as_blob(region: Region, blobs: Path) -> StoredRegion:
-    # Copies of device memory have an address of their own that says nothing the next time.
-    address = region.address if region.device == "cpu" else 0
-    return StoredRegion(store_blob(blobs, region.memory, address), 0, region.nbytes, region.device)
+def _as_one_file(regions: list[Region], path: Path) -> dict[Region, StoredRegion]:
+    stored = {}
+    end = 0
+    with path.open("wb") as file:
+        for region in regions:
+            start = end + -end % ALIGNMENT
+            file.write(bytes(start - end))
+            file.write(region.memory)
+            end = start + region.nbytes
+            stored[region] = StoredRegion(path.name, start, region.nbytes, region.device)
+        file.flush()
+        os.fsync(file.fileno())
+    return stored
+
+
+def _as_blobs(regions: list[Region], blobs: Path) -> dict[Region, StoredRegion]:
+    def store(region: Region) -> StoredRegion:
+        # Copies of device memory have an address of their own that says nothing the next time.
+        address = region.address if region.device == "cpu" else 0
+        digest = store_blob(blobs, region.memory, address)
+        return StoredRegion(digest, 0, region.nbytes, region.device)
+
+    # A model is many files: one after the other, each would wait for the disk.
+    with concurrent.futures.ThreadPoolExecutor(WRITERS) as writers:
+        return dict(zip(regions, writers.map(store, regions), strict=True))
 
 
 def _entries(directory: Path) -> dict[str, FileEntry]:
@@ -198,11 +212,25 @@ class Bundle:
 
         run_cell(self.cell, namespace)
 
-    def restore(self, namespace: dict[str, Any], *, on_device: bool = False) -> Loaded:
-        """Restore all values into `namespace` and return what is needed to see their changes."""
+    def restore(
+        self,
+        namespace: dict[str, Any],
+        *,
+        on_device: bool = False,
+        classes: Classes = None,
+        bind: bool = True,
+    ) -> Loaded:
+        """Restore all values into `namespace` and return what is needed to see their changes.
+
+        `classes` are taken by their name in place of those that would be made.  Without `bind` names,
+        random generators and settings stay; `namespace` is then only the globals of functions.
+        """
         places = manifests.places_from_json((self.directory / manifests.PLACES).read_bytes())
         device = _device(places) if on_device else "cpu"
-        return load_values(self.directory, self._path_of, places, namespace, device)
+        regions = LoadedRegions(places.regions, places.spans, self._path_of, device)
+        pickles = (self.directory / manifests.VALUES).read_bytes()
+        unpickler = ValueUnpickler(pickles, namespace, regions, places.buffers, classes=classes)
+        return load_values(unpickler, places, namespace if bind else None, regions)
 
     def _path_of(self, name: str) -> Path:
         return self.directory / name if name == manifests.MEMORY else self.blobs / name
@@ -212,7 +240,6 @@ class Bundle:
 class Loaded:
     """Values in a process: by memo number, and as they were, to tell what the cell changed."""
 
-    namespace: dict[str, Any]
     regions: LoadedRegions
     memo: dict[int, Any]
     noted: dict[int, tuple[Any, Any, Any]]
@@ -221,29 +248,29 @@ class Loaded:
 
 
 def load_values(
-    directory: Path, path_of: Any, places: Places, namespace: dict[str, Any], device: str
+    unpickler: ValueUnpickler,
+    places: Places,
+    namespace: dict[str, Any] | None,
+    regions: LoadedRegions,
 ) -> Loaded:
     from nbaas.bundle.ambient import AMBIENT, set_ambient
     from nbaas.bundle.changes import note_all
     from nbaas.bundle.revive import revive
 
-    regions = LoadedRegions(places.regions, places.spans, path_of, device)
-    pickles = (directory / manifests.VALUES).read_bytes()
-    unpickler = ValueUnpickler(pickles, namespace, regions, places.buffers)
     roots = {}
     for item in places.items:
         value = unpickler.load()
-        if item == AMBIENT:
+        if item != AMBIENT:
+            roots[item] = value
+        elif namespace is not None:
             set_ambient(value)
-        else:
-            namespace[item] = roots[item] = value
+        if namespace is not None and item != AMBIENT:
+            namespace[item] = value  # at once: what is loaded next may use it
     memo = unpickler.memo.copy()
     if len(memo) != places.memo_sizes[-1]:
-        raise BundleError(
-            f"values of {directory} are out of step: {len(memo)} of {places.memo_sizes[-1]}"
-        )
+        raise BundleError(f"values are out of step: {len(memo)} of {places.memo_sizes[-1]}")
     revive(memo.values())
-    return Loaded(namespace, regions, memo, note_all(memo), dict(namespace), roots)
+    return Loaded(regions, memo, note_all(memo), dict(namespace or {}), roots)
 
 
 def _device(places: Places) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 from nbaas.bundle.ambient import set_ambient
 from nbaas.bundle.changes import kind_of
 from nbaas.bundle.contents import CellContents
+from nbaas.bundle.definitions import is_notebook_definition
 from nbaas.bundle.paths import children
-from nbaas.bundle.result import Result
+from nbaas.bundle.result import Change, Result
 from nbaas.bundle.store import Bundle
 
 MAX_REACHED = 100_000  # objects looked at behind a name to say that it changed
@@ -23,35 +24,47 @@ def merge_result(
 ) -> list[str]:
     """Bring `result` into `namespace` and return the names that are new or changed, sorted.
 
-    `captured` is what the run was given: the contents, whose objects are changed in place, or after
-    a restart of the kernel the bundle, whose values take their names again.
+    `captured` is what the run was given: the contents, whose objects are changed in place.  After a
+    restart of the kernel it is the bundle: names of values that changed are bound to what the run
+    made of them, with the classes that the notebook has now.
     """
-    live, roots, count = _live(captured, namespace)
+    if isinstance(captured, CellContents):
+        live, roots, count = captured.live, captured.roots, captured.values.memo_sizes[-1]
+    else:
+        loaded = captured.restore(namespace, classes=_classes(namespace), bind=False)
+        live, roots, count = loaded.memo, loaded.roots, len(loaded.memo)
     names, changes, random = result.decoded(live, count, namespace)
-    changed = set()
+    touched = _apply(changes, live)
+    changed = _reaching(roots, touched)
+    if isinstance(captured, CellContents):
+        set_ambient(random)
+    else:
+        namespace.update({name: roots[name] for name in roots if name not in namespace})
+        namespace.update({name: roots[name] for name in changed})
+    namespace.update(names)
+    for name in result.summary.deleted:
+        namespace.pop(name, None)
+    return sorted({*names, *result.summary.deleted, *changed})
+
+
+def _apply(changes: list[Change], live: dict[int, Any]) -> set[int]:
+    """Apply the changes and return the ids of the objects that have changed."""
+    touched = set()
     for change in changes:
         target = live.get(change.number)
         kind = kind_of(target)
         if kind is not None:
             kind.apply(target, change.payload)
-            changed.add(id(target))
-    if random:
-        set_ambient(random)
-    if isinstance(captured, Bundle):  # a new kernel: the values it was given take their names again
-        namespace.update(roots)
-    namespace.update(names)
-    for name in result.summary.deleted:
-        namespace.pop(name, None)
-    return sorted({*names, *result.summary.deleted, *_reaching(roots, changed)})
+            touched.add(id(target))
+    return touched
 
 
-def _live(
-    captured: CellContents | Bundle, namespace: dict[str, Any]
-) -> tuple[dict[int, Any], dict[str, Any], int]:
-    if isinstance(captured, CellContents):
-        return captured.live, captured.roots, captured.values.memo_sizes[-1]
-    loaded = captured.restore(dict(namespace))
-    return loaded.memo, loaded.roots, len(loaded.memo)
+def _classes(namespace: dict[str, Any]) -> dict[str, type]:
+    return {
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, type) and is_notebook_definition(value)
+    }
 
 
 def _reaching(roots: dict[str, Any], changed: set[int]) -> list[str]:

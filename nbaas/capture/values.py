@@ -6,6 +6,7 @@ Rule: the notebook is read and never changed; only names that the cell needs are
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import importlib.util
 import os
 import sys
@@ -191,7 +192,7 @@ class _Snapshot:
         self._restart()
         if obstacle is not None:
             by = f"{obstacle.reason}, needed by {needed_by}" if needed_by else obstacle.reason
-            self._obstacles.append(Obstacle(obstacle.path, by, obstacle.hint))
+            self._obstacles.append(dataclasses.replace(obstacle, reason=by))
 
     def _restart(self) -> None:
         needed = self._pickler.needed

@@ -248,6 +248,23 @@ def test_a_new_kernel_takes_the_result_from_the_bundle(notebook):
     notebook["model"](notebook["X"]).sum().backward()  # the class works here, too
 
 
+def test_a_new_kernel_keeps_its_own_names_and_classes(notebook):
+    notebook.cell(MODEL)
+    contents = notebook.capture(LOOP)
+    directory = notebook.bundle(contents)
+    assert notebook.ranks.run(directory.parent) == 0
+
+    notebook.namespace = {"__name__": "__main__"}
+    notebook.cell(MODEL)  # run again in the new kernel
+    mine, data = notebook["Net"], notebook["X"]
+    notebook.merge(directory.parent, None)
+    assert notebook["Net"] is mine
+    assert notebook["X"] is data
+    assert type(notebook["model"]) is mine
+    assert len(notebook["losses"]) == 3
+    assert notebook["optimizer"].param_groups[0]["params"][0] is notebook["model"].hidden.weight
+
+
 def test_a_damaged_result_changes_nothing(notebook):
     from nbaas.bundle import read_result
     from nbaas.errors import BundleError
