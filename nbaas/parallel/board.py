@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +17,9 @@ from types import FrameType
 
 from nbaas.errors import SemanticsError
 
-ENTRY = 256  # bytes: number, length, text
+ENTRY = 256  # bytes: number and length of the text, 8 bytes each, then the text
+HEAD = 16
 KEPT = 8  # entries of each rank; ranks are never further apart than the buckets in flight
-_HEAD = struct.Struct("<QH")
 
 
 class Board:
@@ -33,6 +32,7 @@ class Board:
         try:
             os.ftruncate(descriptor, size)
             self.page = mmap.mmap(descriptor, size)
+            self.words = memoryview(self.page).cast("Q")
         finally:
             os.close(descriptor)
         # What an earlier start of the gang left; the caller meets the others before it posts.
@@ -45,21 +45,29 @@ class Board:
 
         Raises: SemanticsError naming both places where another rank begins it by another name.
         """
-        place = (number % KEPT) * ENTRY
         here = f"{name}\n{user_line(sys._getframe(1))}"
-        text = here.encode()[: ENTRY - _HEAD.size]
-        start = self.rank * KEPT * ENTRY + place
-        self.page[start + _HEAD.size : start + _HEAD.size + len(text)] = text
-        _HEAD.pack_into(self.page, start, number, len(text))
-        mine = name.encode()
+        text = here.encode()[: ENTRY - HEAD]
+        start = (self.rank * KEPT + number % KEPT) * ENTRY
+        # The number is stored last, in one aligned store: who reads it reads a whole entry.
+        self.words[start // 8] = 0
+        self.page[start + HEAD : start + HEAD + len(text)] = text
+        self.words[start // 8 + 1] = len(text)
+        self.words[start // 8] = number
         for other in self.others:
-            start = other * KEPT * ENTRY + place
-            posted, length = _HEAD.unpack_from(self.page, start)
-            if posted != number:
-                continue
-            theirs = self.page[start + _HEAD.size : start + _HEAD.size + length]
-            if theirs.partition(b"\n")[0] != mine[: ENTRY - _HEAD.size]:
-                self._refuse(other, theirs.decode(errors="replace"), here)
+            theirs = self._entry((other * KEPT + number % KEPT) * ENTRY, number)
+            if theirs is not None and theirs.partition("\n")[0] != name[: ENTRY - HEAD]:
+                self._refuse(other, theirs, here)
+
+    def _entry(self, start: int, number: int) -> str | None:
+        """Return what stands at `start` for collective `number`; None where it is not there yet.
+
+        A rank stores before it reads, so of two that differ one always sees the other.
+        """
+        if self.words[start // 8] != number:
+            return None
+        length = self.words[start // 8 + 1]
+        text = bytes(self.page[start + HEAD : start + HEAD + length])
+        return text.decode(errors="replace") if self.words[start // 8] == number else None
 
     def _refuse(self, other: int, theirs: str, here: str) -> None:
         their_name, _, their_line = theirs.partition("\n")
@@ -71,6 +79,7 @@ class Board:
         )
 
     def close(self) -> None:
+        self.words.release()
         self.page.close()
 
 

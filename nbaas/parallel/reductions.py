@@ -47,12 +47,23 @@ def _over_rows(func: Any, tensor: ShardedTensor, dims: Any, args: Args, kwargs: 
     if func.__name__ != "mean":
         local = func(tensor.valid, **rest)
         part = local * world().size
+    elif not tensor.part.requires_grad or not torch.is_grad_enabled():
+        return _exact_mean(tensor, rest)
     elif rows.valid:
         local = func(tensor.valid, **rest)
         part = local if rows.even else local * rows.weight
     else:
         local = part = torch.sum(tensor.valid, **rest)
     return labelled(PartialTensor(part), local)
+
+
+def _exact_mean(tensor: ShardedTensor, rest: Kwargs) -> torch.Tensor:
+    """Return a mean that no gradient follows as one device rounds it: the sum, divided once."""
+    kind = rest.get("dtype") or tensor.dtype
+    sums = torch.sum(tensor.valid, **{**rest, "dtype": torch.float64})
+    everyone = world().mean(sums) * world().size
+    elements = tensor.numel() // max(1, sums.numel())
+    return everyone.to(kind) / elements
 
 
 def labelled(result: PartialTensor, local: torch.Tensor) -> PartialTensor:

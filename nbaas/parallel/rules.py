@@ -152,10 +152,13 @@ def _linear(func: Any, args: Args, kwargs: Kwargs, globals_: Sequence[Any]) -> A
     if not (alone and scales and not inplace):
         for arg in globals_:
             arg.exact()
-    if not globals_[0].part.is_floating_point() and not _keeps_exact(func, args):
-        return _on_values(func, args, kwargs)
     local = [_local_of_linear(arg) for arg in args]
     part = func(*local, **kwargs)
+    counts = any(not arg.part.is_floating_point() for arg in globals_)
+    if counts and part.is_floating_point():
+        # A score is a count, exact, divided once: scaled parts would round otherwise, and a tie
+        # with the best score would look like progress.
+        return _on_values(func, args, kwargs)
     if isinstance(args[0], PartialTensor) and part is args[0].part:
         if inplace:
             args[0].value = None
@@ -169,11 +172,6 @@ def _linear(func: Any, args: Args, kwargs: Kwargs, globals_: Sequence[Any]) -> A
     elif part.requires_grad:
         result.sources = tuple(globals_)
     return result
-
-
-def _keeps_exact(func: Any, args: Args) -> bool:
-    """Counts are whole numbers times the world size: scaling them by floats is left to the value."""
-    return all(not isinstance(arg, float) for arg in args) or "div" in func.__name__
 
 
 def _local_of_linear(arg: Any) -> Any:
