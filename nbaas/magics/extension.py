@@ -91,7 +91,8 @@ class NbaasMagics(Magics):
     @no_var_expand
     @_shown
     def jobs(self, line: str) -> Any:
-        return jobs.job_table(self._read("%jobs", line).limit)
+        found = self._read("%jobs", line)
+        return jobs.compared(found.compare) if found.compare else jobs.job_table(found.limit)
 
     @line_magic
     @no_var_expand

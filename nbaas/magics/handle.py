@@ -5,14 +5,19 @@ from __future__ import annotations
 import html
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbaas.bundle.contents import CellContents
+from nbaas.config import load_settings
 from nbaas.errors import JobError
 from nbaas.jobs.job import Job, JobStatus
+from nbaas.jobs.store import find_job
 from nbaas.magics.failures import shown_as_one_line
 from nbaas.magics.outcome import bring_back, raise_failure
 from nbaas.placement import describe
+
+if TYPE_CHECKING:
+    from nbaas.widgets.compare import Comparison
 
 VERBS = ".wait() .stop() .result() .load_into(globals()) .metrics() .logs()"
 
@@ -99,6 +104,15 @@ class JobHandle:
             if not self._job.wait().state.final:  # pragma: no cover - wait() without limit
                 raise JobError(f"{self.name} is running")
             return bring_back(self._job, self._contents, namespace)
+
+    def compare(self, *others: JobHandle | str) -> Comparison:
+        """Return this job and others, handles or names, with their curves overlaid."""
+        from nbaas.widgets.compare import Comparison
+
+        names = [other.id if isinstance(other, JobHandle) else other for other in others]
+        with shown_as_one_line():
+            found = [find_job(load_settings(), name) for name in names]
+        return Comparison([self._job, *found])
 
     def __repr__(self) -> str:
         status, spec = self._job.status(), self._job.spec

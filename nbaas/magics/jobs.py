@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from typing import Any
 
 from nbaas.config import load_settings
 from nbaas.errors import UsageError
@@ -23,6 +24,7 @@ from nbaas.widgets.run import clock
 def jobs_parser() -> LineParser:
     parser = LineParser("%jobs", "List the newest jobs, running or over.")
     parser.add_argument("--limit", type=whole_number, default=20, metavar="N")
+    parser.add_argument("--compare", nargs="+", metavar="JOB", help="jobs side by side, by name")
     return parser
 
 
@@ -55,6 +57,13 @@ def attach_parser() -> LineParser:
 
 def hosts_parser() -> LineParser:
     return LineParser("%hosts", "List the cores and GPUs that ranks may use.")
+
+
+def compared(names: list[str]) -> Any:
+    """Return jobs side by side."""
+    from nbaas.widgets.compare import Comparison
+
+    return Comparison([job_named(name) for name in names])
 
 
 def job_table(limit: int) -> Table:

@@ -84,3 +84,20 @@ def test_a_new_kernel_brings_the_result_back(tmp_path, problem):
         loaded = other.run("print(sorted(job.load_into(globals())))")
         assert not loaded.error, loaded.error
         assert other.value("(state, len(losses), type(model).__name__)") == ("SUCCEEDED", 3, "Net")
+
+
+def test_jobs_are_compared_side_by_side_with_their_curves_overlaid(problem):
+    for name, seed in (("one", 1), ("two", 2)):
+        cell = problem.run(f"%%train --ranks 1 --seed {seed} --name {name} --out {name}" + LOOP)
+        assert not cell.error, cell.error
+    for code in ("one.compare(two)", "one.compare('two')", "%jobs --compare one two"):
+        cell = problem.run(code)
+        assert not cell.error, cell.error
+        assert any("image/png" in output for output in cell.outputs)
+        lines = [line.split() for line in cell.texts().splitlines()]
+        assert ["state", "SUCCEEDED", "SUCCEEDED"] in lines
+        assert ["seed", "1", "2"] in lines
+        assert ["steps", "21", "21"] in lines
+    missing = problem.run("%jobs --compare one nothing-such")
+    assert missing.error_name == "JobNotFoundError"
+    assert len(missing.lines) == 1

@@ -147,3 +147,34 @@ def test_the_panel_reads_well_in_the_dark_and_at_400_pixels(page, lab, pictures)
     page.get_by_text("Settings", exact=True).click()
     page.get_by_text("Theme", exact=True).hover()
     page.get_by_text("JupyterLab Light", exact=True).click()
+
+
+def test_curves_are_hovered_zoomed_and_switched_off(page, lab, pictures):
+    code = training("looked-at", 100_000, "--background")
+    cells = open_notebook(page, lab, "looked", code, "%stop looked-at")
+    run(page, cells.nth(1))
+    panel = cells.nth(1).locator(".nbaas-panel")
+    expect(panel.get_by_text(re.compile(r"epoch [4-9]"))).to_be_visible(timeout=60_000)
+    run(page, cells.nth(2))
+    plot = panel.locator(".nbaas-plot:visible .u-over").first
+    key = panel.locator(".nbaas-key:visible").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    at = {f: (box["x"] + f * box["width"], box["y"] + 40) for f in (0.1, 0.3, 0.6)}
+    page.mouse.move(*at[0.1])
+    early = key.locator("b").inner_text()
+    page.mouse.move(*at[0.6])
+    expect(key.locator("b")).not_to_have_text(early)
+    page.mouse.move(*at[0.3])
+    page.mouse.down()
+    page.mouse.move(*at[0.6], steps=5)
+    page.mouse.up()
+    whole = panel.get_by_role("button", name="show all").first
+    expect(whole).to_be_visible()
+    panel.screenshot(path=pictures / "cell-zoomed.png")
+    whole.click()
+    expect(whole).to_be_hidden()
+    key.click()
+    expect(key).to_have_attribute("aria-pressed", "false")
+    key.click()
+    expect(key).to_have_attribute("aria-pressed", "true")

@@ -25,7 +25,7 @@ const put = (node, text) => { if (node.textContent !== text) node.textContent = 
 // host: { view(): state, send(message) }; returns { update(view), data(message, buffers), destroy() }.
 export function createPanel(uPlot, root, host) {
   root.classList.add("nbaas-panel");
-  let view = {}, since = Date.now(), pressed = 0, log = false, smoothing = "off", openRank = null, rows = [];
+  let view = {}, since = Date.now(), pressed = 0, log = false, smoothing = "off", openRank = null, asked = 0, rows = [];
   const charts = new Map(), group = `nbaas-${Math.random().toString(36).slice(2)}`;
 
   const header = root.appendChild(element("div", "nbaas-header"));
@@ -153,6 +153,7 @@ export function createPanel(uPlot, root, host) {
 
   function showLog(rank) {
     openRank = rank;
+    asked = Date.now();
     logs.hidden = rank === null;
     put(logs, "");
     host.send({ kind: "log", rank });
@@ -211,6 +212,11 @@ export function createPanel(uPlot, root, host) {
     if (view.state === "STOPPING" && pressed === 0) pressed = 1;
     drawHeader(); drawProgress(); drawStats(); drawRanks(); drawFacts();
     tools.hidden = charts.size === 0;
+    // An open log grows with the run; once a second is as often as anybody reads.
+    if (openRank !== null && Date.now() - asked > 1000) {
+      asked = Date.now();
+      host.send({ kind: "log", rank: openRank });
+    }
   }
 
   const ticking = setInterval(drawTime, 1000);

@@ -1,0 +1,89 @@
+"""Jobs side by side: their curves in one figure, their facts in one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from nbaas.jobs.job import Job
+from nbaas.placement import describe
+from nbaas.widgets.curves import Curves
+from nbaas.widgets.figure import mime_bundle
+from nbaas.widgets.run import RunView, clock, spoken
+
+Row = tuple[str, ...]
+
+
+class Comparison:
+    """What `job.compare(other)` and `%jobs --compare` return: shows itself as a figure and text."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._runs = [replayed(job) for job in jobs]
+
+    def rows(self) -> list[Row]:
+        """Return one row a fact: its name, then its value in each job."""
+        now = time.time()
+        names = list(dict.fromkeys(name for run in self._runs for name in run.curves.by_name))
+        facts: list[Row] = [
+            ("", *(run.spec.name for run in self._runs)),
+            ("state", *(run.state.value for run in self._runs)),
+            ("where", *(run.where for run in self._runs)),
+            ("engine", *(run.spec.engine for run in self._runs)),
+            ("batch", *(run.spec.batch for run in self._runs)),
+            (
+                "seed",
+                *(str(run.spec.seed) if run.spec.seed is not None else "" for run in self._runs),
+            ),
+            ("steps", *(f"{run.step:,}" for run in self._runs)),
+            ("took", *(clock(run.elapsed(now)) for run in self._runs)),
+            ("samples/s", *(f"{run.rate.best or run.rate.now:,.0f}" for run in self._runs)),
+        ]
+        return facts + [row for name in names for row in self._curve_rows(name)]
+
+    def _curve_rows(self, name: str) -> list[Row]:
+        curves = [run.curves.by_name.get(name) for run in self._runs]
+        last = (spoken(curve.last) if curve else "" for curve in curves)
+        best = (spoken(curve.best) if curve else "" for curve in curves)
+        return [(name, *last), (f"{name}, best", *best)]
+
+    def curves(self) -> Curves:
+        """Return the curves of all jobs, each with its job's name behind its own."""
+        overlaid = Curves()
+        for run in self._runs:
+            for curve in run.curves:
+                for step, value in zip(curve.steps, curve.values, strict=True):
+                    overlaid.append(step, {f"{curve.name} ({run.spec.name})": value})
+        return overlaid
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = (
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
+        return "\n".join(lines)
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        title = " and ".join(run.spec.name for run in self._runs)
+        data, metadata = mime_bundle(title, title, self.curves())
+        if "image/png" in data:
+            display(data, metadata=metadata, raw=True)
+        display({"text/plain": repr(self)}, raw=True)
+
+
+def replayed(job: Job) -> RunView:
+    """Return a job as it stands, from its files."""
+    run = RunView(job.spec, describe(job.spec.slots))
+    metrics: dict[int, Any] = {}
+    for slot in job.spec.slots:
+        reader, rows = job.metrics(slot.rank), []
+        while fresh := reader.read():
+            rows += fresh
+        metrics[slot.rank] = rows
+    run.take_status(job.status())
+    run.take(metrics)
+    return run
