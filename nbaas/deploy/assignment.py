@@ -20,4 +20,5 @@ class ReplicaSpec:
     max_wait: float = 0.0  # seconds
     max_body: int = 16 << 20
     device: str = "auto"
+    engine: str = "torch"  # torch | onnx: what the manifest says
     threads: int = 1

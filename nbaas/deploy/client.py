@@ -112,6 +112,7 @@ def deploy(  # noqa: PLR0913 - the flags of %deploy
     from nbaas.deploy.export import export_model, servable
 
     started = time.monotonic()
+    options = options or Options()
     checked_name(name)
     servable(model, pre, post)
     ensure_host(settings)
@@ -128,6 +129,7 @@ def deploy(  # noqa: PLR0913 - the flags of %deploy
                 facts=facts,
                 pre=pre,
                 post=post,
+                engine=options.engine,
             )
         )
 
@@ -136,7 +138,7 @@ def deploy(  # noqa: PLR0913 - the flags of %deploy
         "op": "deploy",
         "name": name,
         "version": version,
-        "options": to_json(options or Options()),
+        "options": to_json(options),
         "canary": canary,
     }
     ask_host(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)

@@ -11,9 +11,11 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nbaas.deploy.engine_choice import choose_engine
 from nbaas.deploy.flatten import Encoder
 from nbaas.deploy.manifest import (
     GOLDEN,
@@ -31,7 +33,7 @@ from nbaas.deploy.source import MODULE, NOTEBOOK, NotebookSource
 from nbaas.errors import BundleError, DeployError
 
 
-def export_model(
+def export_model(  # noqa: PLR0913 - the flags of %deploy
     model: Any,
     name: str,
     directory: Path,
@@ -41,12 +43,14 @@ def export_model(
     facts: Mapping[str, Any] | None = None,
     pre: Any = None,
     post: Any = None,
+    engine: str = "torch",
 ) -> VersionManifest:
     """Write `model` into the empty `directory` and return the manifest, which is written last.
 
     `model` is a module, or a function or object that calls one; `pre` and `post` are run around it.
     `sources` maps qualified names of notebook classes to their text, for cells that linecache does
     not hold.  `facts` (job, metrics, data) go into the manifest as they are.
+    `engine` is torch, onnx, or auto: the faster one by measurement, if it gives the same answers.
     Raises: DeployError: no module, no usable example, or a part of it that cannot be written down.
     """
     import torch
@@ -69,7 +73,7 @@ def export_model(
         created=time.time(),
         model_class=_shown_class(model),
         signature=probed.signature,
-        files=hashed_files(directory),
+        files={},
         batchable=probed.batchable,
         deterministic=probed.deterministic,
         device=str(next((p.device.type for p in module.parameters()), "cpu")),
@@ -78,6 +82,8 @@ def export_model(
         | _distributions(encoder),
         facts=dict(facts or {}),
     )
+    chosen, notes = choose_engine(directory, manifest, engine)
+    manifest = replace(manifest, engine=chosen, engine_notes=notes, files=hashed_files(directory))
     _sync(directory)
     write_manifest(directory, manifest)
     return manifest

@@ -131,6 +131,7 @@ class Fleet:
             max_wait=self.options.max_wait,
             max_body=self.options.max_body,
             device=self.options.device,
+            engine=self.manifest.engine,
             threads=self._threads(),
         )
 

@@ -53,9 +53,7 @@ def load_version(directory: Path, device: str = "cpu") -> Loaded:
     """
     manifest = read_manifest(directory)
     verify_files(directory, manifest)
-    _add_source(directory)
-    model = _rebuilt(directory, device)
-    return Loaded(model, manifest, device)
+    return Loaded(rebuilt(directory, device), manifest, device)
 
 
 def _add_source(directory: Path) -> None:
@@ -64,9 +62,11 @@ def _add_source(directory: Path) -> None:
     importlib.invalidate_caches()
 
 
-def _rebuilt(directory: Path, device: str) -> Any:
+def rebuilt(directory: Path, device: str) -> Any:
+    """Return the model of a version directory whose files are known to be whole."""
     from safetensors.torch import load_file
 
+    _add_source(directory)
     content = json.loads((directory / STRUCTURE).read_text(encoding="utf-8"))
     tensors = load_file(directory / WEIGHTS)
     notebook = content["notebook"]

@@ -21,6 +21,7 @@ MANIFEST = "manifest.json"
 STRUCTURE = "structure.json"
 WEIGHTS = "model.safetensors"
 GOLDEN = "golden.safetensors"
+ONNX = "model.onnx"
 SOURCE = "source"  # folder of modules
 FORMAT = 1
 MAX_MANIFEST = 4 << 20  # bytes

@@ -111,7 +111,8 @@ class Nursery:
         self, spec: ReplicaSpec, *, threads: int, log: Path, on_exit: Callable[[Child], None]
     ) -> Child:
         """Return the process of a new replica; its ready pipe is `spec.ready`."""
-        child = await self._forked(spec, log, on_exit)
+        # ONNX Runtime needs no torch: a process of its own is a third of the size.
+        child = await self._forked(spec, log, on_exit) if spec.engine == "torch" else None
         return child or self._executed(spec, threads, log, on_exit)
 
     async def _forked(

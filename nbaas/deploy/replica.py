@@ -249,14 +249,15 @@ def serve_replica(spec: ReplicaSpec) -> None:
 
 
 def _prepared(spec: ReplicaSpec) -> tuple[Any, int]:
+    """Return a warm runner and its batch size; only the engine that is used is imported."""
+    folder, threads = Path(spec.directory), max(1, spec.threads)
+    if spec.engine == "onnx":
+        from nbaas.deploy.onnx_runner import onnx_runner
+
+        return onnx_runner(folder, threads=threads, max_batch=spec.max_batch)
     from nbaas.deploy.runner import torch_runner
 
-    return torch_runner(
-        Path(spec.directory),
-        device=spec.device,
-        threads=max(1, spec.threads),
-        max_batch=spec.max_batch,
-    )
+    return torch_runner(folder, device=spec.device, threads=threads, max_batch=spec.max_batch)
 
 
 def _failure(failed: Exception) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from nbaas.deploy.assignment import ReplicaSpec
+from nbaas.deploy.calibration import best_batch
 from nbaas.deploy.children import Backoff
 from nbaas.deploy.frames import ANSWER, PLAIN
 from nbaas.deploy.manifest import Signature, TensorSpec, VersionManifest
 from nbaas.deploy.replica import Server
-from nbaas.deploy.runner import best_batch
 
 
 class Recorder:
