@@ -72,15 +72,28 @@ def _set_data(target: Any, data: Any) -> None:
 
 
 def _note_array(array: Any) -> Any:
-    return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
+    import numpy as np
+
+    place = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
+    # Memory that did not come from a region has nothing on disk to be compared with.
+    elsewhere = type(array) is not np.ndarray or array.dtype.hasobject
+    return place, array.copy() if elsewhere else None
 
 
 def _array_difference(array: Any, noted: Any, regions: LoadedRegions) -> Any:
-    if array.dtype.hasobject:
+    (place, before), (now, copy) = noted, _note_array(array)
+    if now != place:
         return array.copy()
+    if before is not None:
+        return None if _equal_elements(copy, before) else copy
     start, end = array_bounds(array)
-    moved = _note_array(array) != noted
-    return array.copy() if moved or (end > start and regions.changed(start, end - start)) else None
+    return array.copy() if end > start and regions.changed(start, end - start) else None
+
+
+def _equal_elements(first: Any, second: Any) -> bool:
+    if first.dtype.hasobject:
+        return all(a is b for a, b in zip(first.flat, second.flat, strict=True))
+    return bool(first.tobytes() == second.tobytes())
 
 
 def _set_array(target: Any, data: Any) -> None:

@@ -53,6 +53,10 @@ _EXACT: dict[type, Kind] = {
 }
 
 
+# A mapped file: what is written to it is in the file, for the notebook as well.
+FILE = Kind(lambda _: None, lambda *_: None, lambda *_: None)
+
+
 def kind_of(value: Any) -> Kind | None:
     """Return how changes of `value` are followed; None for what cannot change, or is a library's."""
     if isinstance(value, type):
@@ -93,6 +97,7 @@ def _library_kinds() -> list[tuple[type, Kind]]:
     if "numpy" in sys.modules:
         import numpy as np
 
+        kinds.append((np.memmap, FILE))  # before the arrays that it is one of
         kinds.append((np.ndarray, buffers.ARRAY))
         kinds += [
             (cls, buffers.NUMPY_GENERATOR) for cls in (np.random.Generator, np.random.RandomState)

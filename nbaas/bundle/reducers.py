@@ -100,6 +100,23 @@ def _reduce_array(pickler: Collector, array: Any) -> Any:
     return restoring.restore_array, (span, layout)
 
 
+def _reduce_mapped(pickler: Collector, array: Any) -> Any:
+    """Reduce a mapped file to the place in it; one with writes of its own travels as an array."""
+    import numpy as np
+
+    root = array
+    while isinstance(root.base, np.memmap):
+        root = root.base
+    if root._mmap is None or root.filename is None or root.mode == "c":  # noqa: SLF001 - tells a mapped one
+        return _reduce_array(pickler, array.view(np.ndarray))
+    start, end = array_bounds(array)
+    address = array.__array_interface__["data"][0]
+    offset = root.offset + start - root.__array_interface__["data"][0]
+    mode = "r" if root.mode == "r" else "r+"
+    layout = (array.dtype, array.shape, array.strides, address - start)
+    return restoring.restore_mapped, (str(root.filename), mode, offset, end - start, layout)
+
+
 def array_bounds(array: Any) -> tuple[int, int]:
     """Return the first address of an array's elements and the one after the last."""
     if array.size == 0:
@@ -220,6 +237,7 @@ def register_reducers() -> None:
         import numpy as np
 
         _REDUCERS[np.ndarray] = _reduce_array
+        _REDUCERS[np.memmap] = _reduce_mapped
     if "torch" in sys.modules:
         import torch
 

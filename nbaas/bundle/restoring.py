@@ -60,6 +60,15 @@ def make_cached(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
 
+def restore_mapped(name: str, mode: Any, offset: int, nbytes: int, layout: tuple[Any, ...]) -> Any:
+    """Return the array that lies in the file `name` at `offset`, `nbytes` long."""
+    import numpy as np
+
+    dtype, shape, strides, first = layout
+    memory: Any = np.memmap(name, np.uint8, mode, offset, (nbytes,))
+    return np.ndarray.__new__(np.memmap, shape, dtype, memory, first, strides)
+
+
 def itself(value: Any) -> Any:
     """Return `value`: what a reducer calls that lets one value stand for another."""
     return value

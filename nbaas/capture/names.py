@@ -11,8 +11,9 @@ import ast
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from nbaas.capture.syntax import global_reads, leaves, magic_code, signature
+
 ReadsOf = Callable[[str], Iterable[str]]
-_CODE_MAGICS = frozenset(["time", "timeit", "prun", "capture"])
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -150,7 +151,7 @@ class _Flow(ast.NodeVisitor):
         for branch in branches:
             self.sure, self.likely = set(before[0]), set(before[1])
             self.block(branch)
-            if not _leaves(branch):
+            if not leaves(branch):
                 ends.append((self.sure, self.likely))
         self._join(ends or [before])
 
@@ -196,7 +197,7 @@ class _Flow(ast.NodeVisitor):
             if handler.name:
                 self.bind(handler.name)
             self.block(handler.body)
-            if not _leaves(handler.body):
+            if not leaves(handler.body):
                 ends.append(set(self.sure))
         self.sure = set.intersection(*ends)
         self.likely |= likely
@@ -215,7 +216,7 @@ class _Flow(ast.NodeVisitor):
             self._follow(node.name)
 
     def at_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        for part in (*node.decorator_list, *_signature(node.args), node.returns):
+        for part in (*node.decorator_list, *signature(node.args), node.returns):
             if part is not None:
                 self.visit(part)
 
@@ -237,7 +238,7 @@ class _Flow(ast.NodeVisitor):
         self._own[node.name] = tuple(dict.fromkeys(n for m in methods for n in global_reads(m)))
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
-        for part in _signature(node.args):
+        for part in signature(node.args):
             self.visit(part)
         for name in global_reads(node):
             self.read(name)
@@ -264,52 +265,3 @@ class _Flow(ast.NodeVisitor):
         if (code := magic_code(node)) is not None:
             self.block(ast.parse(code).body)
         self.generic_visit(node)
-
-
-def magic_code(node: ast.Call) -> str | None:
-    """Return the Python inside `get_ipython().run_line_magic('time', '...')` and its like."""
-    if not isinstance(node.func, ast.Attribute) or node.func.attr not in (
-        "run_line_magic",
-        "run_cell_magic",
-    ):
-        return None
-    words = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
-    if len(words) != len(node.args) or not words or words[0] not in _CODE_MAGICS:
-        return None
-    try:
-        ast.parse(str(words[-1]))
-    except SyntaxError:
-        return None
-    return str(words[-1])
-
-
-def _signature(arguments: ast.arguments) -> list[ast.expr]:
-    every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
-    annotations = [arg.annotation for arg in every if arg.annotation is not None]
-    defaults = [d for d in (*arguments.defaults, *arguments.kw_defaults) if d is not None]
-    return [*defaults, *annotations]
-
-
-def _leaves(block: list[ast.stmt]) -> bool:
-    """Tell whether nothing after `block` runs when it ran to its end."""
-    return bool(block) and isinstance(block[-1], ast.Raise | ast.Continue | ast.Break | ast.Return)
-
-
-def global_reads(node: ast.AST) -> tuple[str, ...]:
-    """Return the module's names that a function reads when it is called, inner ones included."""
-    import symtable
-
-    holder = ast.Module([ast.Expr(node) if isinstance(node, ast.Lambda) else node], [])  # type: ignore[list-item]
-    table = symtable.symtable(ast.unparse(ast.fix_missing_locations(holder)), "<cell>", "exec")
-    reads: dict[str, None] = {}
-    for child in table.get_children():
-        _collect(child, reads)
-    return tuple(reads)
-
-
-def _collect(table: object, reads: dict[str, None]) -> None:
-    for symbol in table.get_symbols():  # type: ignore[attr-defined]
-        if symbol.is_global() and symbol.is_referenced():
-            reads.setdefault(symbol.get_name())
-    for child in table.get_children():  # type: ignore[attr-defined]
-        _collect(child, reads)

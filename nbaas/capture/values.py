@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
-import importlib.util
-import os
 import sys
 import types
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from nbaas.bundle.ambient import AMBIENT, ambient
 from nbaas.bundle.changes import kind_of
 from nbaas.bundle.contents import CapturedName, Cell, CellContents, HistoryCell, ValueStream
-from nbaas.bundle.definitions import global_names, is_notebook_definition
+from nbaas.bundle.definitions import is_notebook_definition
 from nbaas.bundle.memory import SpanTable
 from nbaas.bundle.paths import Obstacle, find_obstacle
 from nbaas.bundle.pickling import ValuePickler
 from nbaas.bundle.reducers import register_reducers
+from nbaas.capture.modules import edited_since_import
 from nbaas.capture.names import CellNames, cell_names
+from nbaas.capture.reach import SHELL_NAMES, is_of_shell, value_reads
 from nbaas.capture.source import CellTexts, travelling_texts
 from nbaas.errors import CaptureError
 
-# What the shell puts into the notebook; a rank has its stand-ins.
-SHELL_NAMES = frozenset(["get_ipython", "exit", "quit", "open"])
 SMALL = 64 << 10  # bytes; a leftover that is only perhaps needed travels up to this
 
 
@@ -53,53 +50,6 @@ def capture_cell(
     snapshot = _Snapshot(namespace, names, set(exclude))
     snapshot.take()
     return snapshot.contents(cell, CellTexts(history))
-
-
-def value_reads(namespace: dict[str, Any], name: str) -> tuple[str, ...]:
-    """Return the names that using the notebook's value `name` may read: its code's globals."""
-    if name not in namespace:
-        return ()
-    reads: dict[str, None] = {}
-    for function in functions_of(namespace[name]):
-        if function.__globals__ is namespace:
-            reads.update(dict.fromkeys(global_names(function.__code__)))
-    reads.pop(name, None)
-    return tuple(reads)
-
-
-def functions_of(value: Any) -> Iterator[types.FunctionType]:
-    """Yield the notebook's functions behind `value`: itself, its class's, what it wraps."""
-    if isinstance(value, types.FunctionType):
-        yield value
-        wrapped = (_contents(cell) for cell in value.__closure__ or ())
-        yield from (inner for inner in wrapped if isinstance(inner, types.FunctionType))
-    elif isinstance(value, types.MethodType):
-        yield from functions_of(value.__func__)
-    elif isinstance(value, type):
-        for cls in filter(is_notebook_definition, value.__mro__):
-            yield from _methods(cls)
-    elif is_notebook_definition(type(value)):
-        yield from functions_of(type(value))
-    else:  # partial, lru_cache
-        inner = getattr(value, "func", None) or getattr(value, "__wrapped__", None)
-        if isinstance(inner, types.FunctionType):
-            yield inner
-
-
-def _contents(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
-
-
-def _methods(cls: type) -> Iterator[types.FunctionType]:
-    for item in vars(cls).values():
-        parts = (item.fget, item.fset, item.fdel) if isinstance(item, property) else (item,)
-        for part in parts:
-            bare = getattr(part, "__func__", part)
-            if isinstance(bare, types.FunctionType):
-                yield bare
 
 
 def refuse_input(source: str, namespace: dict[str, Any]) -> None:
@@ -270,12 +220,6 @@ class _Snapshot:
                 yield f"{value.__name__} was edited after its import here; ranks use it as it is now"
 
 
-def is_of_shell(value: Any) -> bool:
-    """Tell whether the shell put this value into the notebook."""
-    home = getattr(value, "__module__", None) or type(value).__module__
-    return home.split(".")[0] in ("IPython", "ipykernel")
-
-
 def _way_out(obstacles: list[Obstacle]) -> str:
     hints = list(dict.fromkeys(o.hint for o in obstacles))
     roots = dict.fromkeys(_root(o.path) for o in obstacles)
@@ -288,19 +232,3 @@ def _root(path: str) -> str:
 
 def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
-
-
-def edited_since_import(module: types.ModuleType) -> bool:
-    """Tell whether a module's file is newer than what was compiled of it; False where unknown."""
-    path, cached = getattr(module, "__file__", None), getattr(module, "__cached__", None)
-    if not path or not cached or "site-packages" in path or not os.path.exists(cached):  # noqa: PTH110
-        return False
-    try:
-        header = Path(cached).read_bytes()[:16]
-        written = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return False
-    if header[:4] != importlib.util.MAGIC_NUMBER or header[4:8] != bytes(4):
-        return False
-    compiled = int.from_bytes(header[8:12], "little"), int.from_bytes(header[12:16], "little")
-    return compiled != (int(written.st_mtime) & 0xFFFFFFFF, written.st_size & 0xFFFFFFFF)
