@@ -11,6 +11,7 @@ import msgspec
 
 from nbaas._version import __version__
 from nbaas.deploy.messages import JSON, NO_SNIFF, Answer, Request, error_body
+from nbaas.deploy.openapi import document
 
 if TYPE_CHECKING:
     from nbaas.deploy.gateway import Gateway
@@ -123,12 +124,22 @@ def _index_rows(endpoint: Endpoint) -> list[dict[str, Any]]:
     ]
 
 
+def _openapi(gateway: Gateway, request: Request) -> Answer:
+    """Return the OpenAPI document of the endpoints this token may see."""
+    seen = [e for e in gateway.endpoints.values() if gateway.allowed(request, e)]
+    if not seen and not gateway.allowed(request, None):
+        return _unauthorized()
+    served = [e.versions[e.current].metadata for e in seen if e.current in e.versions]
+    return _json(document(served))
+
+
 _ROUTES: dict[str, tuple[tuple[str, ...], Route]] = {
     "/v2": (("GET", "HEAD"), _server),
     "/v2/": (("GET", "HEAD"), _server),
     "/v2/health/live": (("GET", "HEAD"), _live),
     "/v2/health/ready": (("GET", "HEAD"), _ready),
     "/v2/repository/index": (("POST", "GET"), _index),
+    "/openapi.json": (("GET", "HEAD"), _openapi),
     "/metrics": (("GET", "HEAD"), _metrics),
 }
 
