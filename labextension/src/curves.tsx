@@ -51,6 +51,7 @@ function Curves(props: {
 }): JSX.Element {
   const { api, id, trans, owner } = props;
   const [compared, setCompared] = React.useState<string[]>([]);
+  const [log, setLog] = React.useState(false);
   const { details, error } = useDetails(api, [id, ...compared], owner);
   const job = details[0];
   if (!job) {
@@ -74,6 +75,14 @@ function Curves(props: {
         <span className="nbaas-Quiet nbaas-Grow">
           {job.placed} · {job.engine} · {formatSeconds(job.seconds)}
         </span>
+        <label>
+          <input
+            type="checkbox"
+            checked={log}
+            onChange={event => setLog(event.target.checked)}
+          />{' '}
+          {trans.__('Log scale')}
+        </label>
         <select
           aria-label={trans.__('Compare with another job')}
           value=""
@@ -111,7 +120,7 @@ function Curves(props: {
         </p>
       )}
       {names.map(name => (
-        <Chart key={name} name={name} details={details} />
+        <Chart key={name} name={name} details={details} log={log} />
       ))}
     </>
   );
@@ -171,18 +180,24 @@ export function aligned(
   return [xs, ...ys] as uPlot.AlignedData;
 }
 
-function Chart(props: { name: string; details: IJobDetail[] }): JSX.Element {
+function Chart(props: {
+  name: string;
+  details: IJobDetail[];
+  log: boolean;
+}): JSX.Element {
   const { name, details } = props;
   const box = React.useRef<HTMLDivElement>(null);
   const plot = React.useRef<uPlot | null>(null);
   const data = React.useMemo(() => aligned(details, name), [details, name]);
+  const log = props.log && isPositive(data);
   const labels = details.map(detail => detail.name).join('\n');
   React.useEffect(() => {
     const node = box.current as HTMLDivElement;
     const made = new uPlot(
       options(
         node.clientWidth,
-        details.map(detail => detail.name)
+        details.map(detail => detail.name),
+        log
       ),
       data,
       node
@@ -198,7 +213,7 @@ function Chart(props: { name: string; details: IJobDetail[] }): JSX.Element {
       watcher.disconnect();
       made.destroy();
     };
-  }, [labels]);
+  }, [labels, log]);
   React.useEffect(() => {
     plot.current?.setData(data);
   }, [data]);
@@ -214,8 +229,15 @@ function Chart(props: { name: string; details: IJobDetail[] }): JSX.Element {
   );
 }
 
+/** Whether a logarithm of every value exists: accuracy that starts at 0 has none. */
+export function isPositive(data: uPlot.AlignedData): boolean {
+  return data
+    .slice(1)
+    .every(series => [...series].every(value => value == null || value > 0));
+}
+
 /** Colours are functions, so that a change of theme shows at the next draw. */
-function options(width: number, names: string[]): uPlot.Options {
+function options(width: number, names: string[], log: boolean): uPlot.Options {
   const css = (name: string) => () =>
     getComputedStyle(document.body).getPropertyValue(name).trim();
   const axis: uPlot.Axis = {
@@ -229,7 +251,7 @@ function options(width: number, names: string[]): uPlot.Options {
   return {
     width: Math.max(200, width),
     height: HEIGHT,
-    scales: { x: { time: false } },
+    scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
     axes: [axis, { ...axis, size: 60 }],
     legend: { show: names.length > 1 },
     series: [

@@ -28,6 +28,7 @@ import {
 } from './commands';
 import { StoredFolding } from './folding';
 import { ringIcon } from './icons';
+import { Live } from './live';
 import { Model } from './model';
 import { Panel } from './panel';
 
@@ -58,7 +59,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
   ): void => {
     const trans = (translator ?? nullTranslator).load('nbaas');
     const api = new Api(app.serviceManager.serverSettings);
-    const model = new Model(api);
+    const live = new Live(app.serviceManager.serverSettings);
+    const model = new Model(api, live);
     const tracker = new WidgetTracker<MainAreaWidget<ReactWidget>>({
       namespace: 'nbaas-tabs'
     });

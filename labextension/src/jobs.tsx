@@ -220,6 +220,9 @@ export function RecentJobs(props: {
   );
 }
 
+/** Ends that need no reason. */
+const ASKED_FOR = new Set(['SUCCEEDED', 'STOPPED', 'CANCELLED']);
+
 const RecentJob = React.memo(function RecentJob(props: {
   job: IJob;
   ago: string;
@@ -242,7 +245,7 @@ const RecentJob = React.memo(function RecentJob(props: {
         </button>
         <Chip state={job.state} />
       </Row>
-      {why && job.state !== 'SUCCEEDED' && (
+      {why && !ASKED_FOR.has(job.state) && (
         <div className="nbaas-Why">{why}</div>
       )}
       {job.value !== null && (

@@ -1,6 +1,7 @@
 import { describe, expect, test, vi } from 'vitest';
 
 import { Api, ApiError, errorFrom, IJob } from './api';
+import { ILive, INews } from './live';
 import { Model } from './model';
 
 function job(id: string, final: boolean): IJob {
@@ -26,9 +27,31 @@ class FakeApi {
   endpoints = vi.fn(async () => []);
 }
 
-function made(): { api: FakeApi; model: Model } {
+/** A socket that says what a test tells it to. */
+class FakeLive implements ILive {
+  visible = false;
+  isDisposed = false;
+  onNews: (news: INews) => void = () => undefined;
+  onOpen: (open: boolean) => void = () => undefined;
+  connect(): void {
+    // opened by the test
+  }
+  again = vi.fn();
+  dispose(): void {
+    this.isDisposed = true;
+  }
+}
+
+function made(): { api: FakeApi; live: FakeLive; model: Model } {
   const api = new FakeApi();
-  return { api, model: new Model(api as unknown as Api, 1000) };
+  const live = new FakeLive();
+  return { api, live, model: new Model(api as unknown as Api, live, 1000) };
+}
+
+function endsOf(model: Model): string[] {
+  const ended: string[] = [];
+  model.ended.connect((_, one) => ended.push(one.id));
+  return ended;
 }
 
 describe('the model', () => {
@@ -47,19 +70,19 @@ describe('the model', () => {
   });
 
   test('tells once of a job that ended, and not of those that were over', async () => {
-    const { api, model } = made();
-    const ended: string[] = [];
-    model.ended.connect((_, one) => ended.push(one.id));
+    const { api, live, model } = made();
+    const ended = endsOf(model);
     api.list = [job('a', false), job('old', true)];
     await model.refresh();
     api.list = [job('a', true), job('old', true), job('new', true)];
     await model.refresh();
     await model.refresh();
+    live.onNews({ ended: [job('a', true)] });
     expect(ended).toEqual(['a']);
     model.dispose();
   });
 
-  test('asks only while the panel is seen', async () => {
+  test('asks every second while it is seen and nothing is pushed', async () => {
     vi.useFakeTimers();
     const { api, model } = made();
     await vi.advanceTimersByTimeAsync(5000);
@@ -75,12 +98,59 @@ describe('the model', () => {
     vi.useRealTimers();
   });
 
-  test('splits running from recent', async () => {
-    const { api, model } = made();
-    api.list = [job('a', false), job('b', true)];
-    await model.refresh();
-    expect(model.running.map(one => one.id)).toEqual(['a']);
+  test('asks once, and no more, where the server pushes', async () => {
+    vi.useFakeTimers();
+    const { api, live, model } = made();
+    live.onOpen(true);
+    model.visible = true;
+    await vi.advanceTimersByTimeAsync(10000);
+    expect(live.visible).toBe(true);
+    expect(api.jobs.mock.calls.length).toBeLessThanOrEqual(2);
+    live.onOpen(false);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(api.jobs.mock.calls.length).toBeGreaterThanOrEqual(4);
+    model.dispose();
+    vi.useRealTimers();
+  });
+
+  test('moves a job from running to recent as it is told', async () => {
+    const { live, model } = made();
+    const ended = endsOf(model);
+    live.onNews({ ended: [], running: [job('b', false)], finished: 1 });
+    live.onNews({ ended: [job('b', true)], running: [], finished: 2 });
+    expect(model.running).toEqual([]);
     expect(model.recent.map(one => one.id)).toEqual(['b']);
+    expect(model.finished).toBe(2);
+    expect(ended).toEqual(['b']);
+    model.dispose();
+  });
+
+  test('is not taken back by an answer that is older than the last push', async () => {
+    const { api, live, model } = made();
+    live.onOpen(true);
+    live.onNews({ ended: [], running: [job('b', false)], finished: 0 });
+    api.list = [job('b', false)];
+    const asked = model.refresh();
+    live.onNews({ ended: [job('b', true)], running: [], finished: 1 });
+    await asked;
+    expect(model.running).toEqual([]);
+    expect(model.recent.map(one => one.id)).toEqual(['b']);
+    expect(live.again).toHaveBeenCalled();
+    model.dispose();
+  });
+
+  test('keeps the parts that a message leaves out', () => {
+    const { live, model } = made();
+    live.onNews({
+      ended: [],
+      running: [job('b', false)],
+      hosts: [],
+      finished: 7
+    });
+    live.onNews({ ended: [job('a', true)] });
+    expect(model.running.map(one => one.id)).toEqual(['b']);
+    expect(model.recent.map(one => one.id)).toEqual(['a']);
+    expect(model.finished).toBe(7);
     model.dispose();
   });
 });

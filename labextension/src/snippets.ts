@@ -1,9 +1,10 @@
 /** Text that nbaas writes for people: requests, calls, magics. Pure; no token is part of it. */
 import { IEndpoint, ITensorSignature } from './api';
+import { readableJson } from './json';
 
 /** Return a request that fits the signature: one row of zeros. */
 export function requestFor(endpoint: Pick<IEndpoint, 'inputs'>): string {
-  return JSON.stringify({ inputs: endpoint.inputs.map(zeros) }, null, 1);
+  return readableJson({ inputs: endpoint.inputs.map(zeros) });
 }
 
 const MOST = 4096; // values of a filled-in tensor; a picture is better sent from Python
@@ -15,10 +16,12 @@ function zeros(input: ITensorSignature): object {
   return { name: input.name, datatype: input.datatype, shape, data };
 }
 
+function bodyOf(endpoint: IEndpoint): string {
+  return JSON.stringify(JSON.parse(requestFor(endpoint)));
+}
+
 export function curlOf(url: string, endpoint: IEndpoint): string {
-  const body = requestFor(endpoint)
-    .replace(/\n\s*/g, '')
-    .replace(/'/g, "'\\''");
+  const body = bodyOf(endpoint).replace(/'/g, "'\\''");
   return [
     `curl -s '${url.replace(/'/g, "'\\''")}'`,
     `-H "Authorization: Bearer $NBAAS_TOKEN"`,
@@ -28,7 +31,7 @@ export function curlOf(url: string, endpoint: IEndpoint): string {
 }
 
 export function pythonOf(url: string, endpoint: IEndpoint): string {
-  const body = JSON.stringify(requestFor(endpoint).replace(/\n\s*/g, ''));
+  const body = JSON.stringify(bodyOf(endpoint));
   return [
     'import json, os, urllib.request',
     '',

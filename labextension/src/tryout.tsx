@@ -4,6 +4,7 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { Api, ApiError, IEndpoint } from './api';
+import { readableJson } from './json';
 import { requestFor } from './snippets';
 
 export class TryOutView extends ReactWidget {
@@ -84,7 +85,7 @@ function TryOut(props: {
 
 function pretty(text: string): string {
   try {
-    return JSON.stringify(JSON.parse(text), null, 1);
+    return readableJson(JSON.parse(text));
   } catch {
     return text;
   }

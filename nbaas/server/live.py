@@ -88,6 +88,12 @@ class Live:
         self._sockets.pop(socket, None)
         self._owed.pop(socket, None)
 
+    def tell_all(self, socket: Watcher) -> None:
+        """Send everything to a socket once more, after a look that is taken now."""
+        if socket in self._sockets:
+            self._sockets[socket] = {}
+            self.look_now()
+
     def look_now(self) -> None:
         self._wake.set()
 
@@ -164,7 +170,7 @@ class LiveHandler(WebSocketMixin, ExtensionHandlerMixin, JupyterHandler, WebSock
         except msgspec.MsgspecError:
             self.close(1008, "not a message of ours")
             return
-        self.live.look_now()
+        self.live.tell_all(self)
 
     def on_close(self) -> None:
         self.live.remove(self)

@@ -47,11 +47,16 @@ def chromium() -> str:
 
 
 @pytest.fixture
-def page(chromium: str, tmp_path: Path) -> Iterator[object]:
-    """A page of a browser that has never been anywhere; errors of the page fail the test."""
+def errors() -> list[str]:
+    """What the page failed at; whatever is in it at the end fails the test."""
+    return []
+
+
+@pytest.fixture
+def page(chromium: str, tmp_path: Path, errors: list[str]) -> Iterator[object]:
+    """A page of a browser that has never been anywhere."""
     from playwright.sync_api import sync_playwright
 
-    errors: list[str] = []
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(tmp_path / "profile"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
-from jupyter_process import BASE, TOKEN
+from jupyter_process import BASE, TOKEN, Starter, light_python, start_server, stop_server
 from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.ranks]
@@ -66,7 +67,9 @@ def test_a_running_job_moves_and_stops_at_a_click(page, lab, start_job, pictures
     expect(row.get_by_text("2 ranks on the CPU · ddp")).to_be_visible()
     page.screenshot(path=pictures / "panel-light.png")
     row.get_by_role("button", name="Finish the step of moving").click()
-    expect(item(panel, "recent", "moving").get_by_text("stopped", exact=True)).to_be_visible(timeout=20_000)
+    expect(item(panel, "recent", "moving").get_by_text("stopped", exact=True)).to_be_visible(
+        timeout=20_000
+    )
     assert job.status().state == "STOPPED"
 
 
@@ -81,7 +84,9 @@ def test_a_stopping_job_is_killed_only_after_a_question(page, lab, start_job):
     expect(row).to_be_visible()
     row.get_by_role("button", name="End the ranks of stubborn at once").click()
     page.locator(".jp-Dialog").get_by_role("button", name="Kill").click()
-    expect(item(panel, "recent", "stubborn").get_by_text("cancelled", exact=True)).to_be_visible(timeout=20_000)
+    expect(item(panel, "recent", "stubborn").get_by_text("cancelled", exact=True)).to_be_visible(
+        timeout=20_000
+    )
     assert job.status().state == "CANCELLED"
 
 
@@ -142,22 +147,87 @@ def test_an_endpoint_is_tried_copied_and_undeployed(page, trained, pictures):
 
 
 def test_p67_what_others_wrote_is_text(page, lab, start_job, pictures):
-    """Spec, failure, reason and log of a job that somebody else made up."""
+    """Name, engine, host, failure and log of a job folder that somebody else made up."""
     job = start_job(f"print({EVIL!r})\nstep(1)\nraise ValueError({EVIL!r})", name="evil")
     job.wait(30)
-    spec = json.loads(job.paths.spec.read_text())
-    spec |= {"name": EVIL, "engine": EVIL, "origin": EVIL}
+    copied = job.paths.root.with_name("20261231-235959-0badf00d")
+    shutil.copytree(job.paths.root, copied)
+    spec = json.loads((copied / "spec.json").read_text())
+    spec |= {"id": copied.name, "name": EVIL, "engine": EVIL, "origin": EVIL}
     spec["slots"] = [slot | {"host": EVIL} for slot in spec["slots"]]
-    job.paths.spec.write_text(json.dumps(spec))
+    (copied / "spec.json").write_text(json.dumps(spec))
     panel = open_panel(page, lab)
-    row = panel.locator(f"[data-job='{job.id}']")
-    expect(row.get_by_text(EVIL).first).to_be_visible()
+    row = panel.locator(f"[data-job='{copied.name}']")
+    expect(row.locator(".nbaas-Name")).to_have_text(EVIL)
+    expect(row.get_by_text(f"ValueError: {EVIL}")).to_be_visible()
     row.get_by_role("button", name="Open the log").click()
-    expect(page.locator(".nbaas-Log pre")).to_contain_text("<script>")
+    expect(page.locator(".nbaas-Log pre")).to_contain_text(EVIL)
     row.locator(".nbaas-Name").click()
-    expect(page.locator(".nbaas-Trace")).to_contain_text("<script>")
+    expect(page.locator(".nbaas-Trace")).to_contain_text(EVIL)
+    expect(page.locator(".nbaas-Curves").get_by_text(EVIL, exact=True).first).to_be_visible()
     assert page.locator("img[src=x]").count() == 0
     page.screenshot(path=pictures / "evil.png")
+    shutil.rmtree(copied)
+
+
+def test_a_job_that_ends_is_announced_though_the_panel_is_hidden(page, lab, start_job):
+    open_lab(page, lab)
+    page.get_by_role("tab", name="File Browser").click()
+    job = start_job(FAILS, name="unseen")
+    job.wait(30)
+    note = page.get_by_text("unseen: failed.")
+    expect(note).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name="Log", exact=True).click()
+    expect(page.locator(".nbaas-Log")).to_be_visible()
+
+
+def test_a_name_in_an_announcement_is_text(page, lab, start_job):
+    open_lab(page, lab)
+    start_job(f"raise ValueError({EVIL!r})", name="noisy").wait(30)
+    expect(page.get_by_text("noisy: failed.")).to_be_visible(timeout=20_000)
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_training_cell_gets_the_magic_and_a_job_is_attached(page, lab, start_job, pictures):
+    cells = ["for x, y in loader:\n    loss.backward()", "print(1)"]
+    notebook = {
+        "cells": [
+            {"cell_type": "code", "source": text, "metadata": {}, "outputs": [],
+             "execution_count": None, "id": f"c{index}"}
+            for index, text in enumerate(cells)
+        ],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "nbformat": 4, "nbformat_minor": 5,
+    }  # fmt: skip
+    (lab.home / "train.ipynb").write_text(json.dumps(notebook))
+    start_job(GOES_ON, name="going")
+    panel = open_panel(page, lab, path="lab/tree/train.ipynb")
+    editor = page.locator(".jp-Notebook .cm-content")
+    editor.first.click(timeout=60_000)
+    button = page.locator(".jp-cell-toolbar [data-command='nbaas:run-on-ranks'], "
+                          ".jp-cell-toolbar [data-jp-item-name='nbaas-run']").first  # fmt: skip
+    expect(button).to_be_visible()
+    page.screenshot(path=pictures / "cell.png")
+    button.click()
+    page.locator(".jp-Dialog input").fill("4")
+    page.locator(".jp-Dialog").get_by_role("button", name="OK").click()
+    expect(editor.first).to_contain_text("%%train --ranks 4")
+    expect(button).to_be_hidden()
+    item(panel, "running", "going").get_by_role("button", name="%attach going").click()
+    expect(editor.nth(1)).to_have_text("%attach going")
+
+
+def test_the_last_answer_stays_while_the_server_is_away(page, tmp_path, start_job, errors):
+    process, server = start_server(tmp_path / "lab", program="jupyterlab")
+    try:
+        Starter(server.home, light_python(tmp_path))(FALLS, name="left").wait(30)
+        panel = open_panel(page, server)
+        expect(item(panel, "recent", "left")).to_be_visible()
+    finally:
+        stop_server(process)
+    expect(panel.get_by_role("alert")).to_be_visible(timeout=30_000)
+    expect(item(panel, "recent", "left")).to_be_visible()
+    errors.clear()  # JupyterLab's own: kernels and contents cannot be reached either
 
 
 def test_tabs_and_folding_are_restored_after_a_reload(page, lab, start_job):

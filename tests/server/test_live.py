@@ -89,12 +89,24 @@ def test_a_hidden_panel_is_told_of_ends_only(server, start_job):
     async def watch():
         socket = await connect(server)
         await socket.write_message(json.dumps({"visible": False}))
-        going, job = start_job(GOES_ON), start_job(ENDS)
+        job = start_job(ENDS)
         message = await told(socket, lambda m: job.id in {row["id"] for row in m["ended"]})
         assert "running" not in message
+        going = start_job(GOES_ON)
         await socket.write_message(json.dumps({"visible": True}))
-        seen = await told(socket, lambda m: m.get("running"))
-        assert going.id in {row["id"] for row in seen["running"]}
+        await told(socket, lambda m: any(r["id"] == going.id for r in m.get("running", [])))
+        socket.close()
+
+    asyncio.run(watch())
+
+
+def test_a_panel_that_asks_is_told_everything_once_more(server):
+    async def watch():
+        socket = await connect(server)
+        await told(socket, lambda m: "finished" in m)
+        await socket.write_message(json.dumps({"visible": True}))
+        again = await told(socket, lambda m: "finished" in m)
+        assert {"running", "hosts", "endpoints"} <= again.keys()
         socket.close()
 
     asyncio.run(watch())

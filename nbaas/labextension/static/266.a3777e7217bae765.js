@@ -221,10 +221,11 @@
   overflow-wrap: anywhere;
 }
 
-.nbaas-Url {
+.nbaas-Panel .nbaas-Url {
   overflow: hidden;
   background: none;
   color: var(--jp-ui-font-color2);
+  font-family: var(--jp-code-font-family);
   font-size: var(--jp-ui-font-size0);
   text-overflow: ellipsis;
   white-space: nowrap;
@@ -288,6 +289,7 @@
 }
 
 .nbaas-Empty code {
+  white-space: nowrap;
   padding: 1px 4px;
   border-radius: 3px;
   background: var(--jp-layout-color2);
