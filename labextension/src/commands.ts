@@ -259,6 +259,7 @@ function addNotebookCommands(around: Surroundings): void {
       if (cell && asked.button.accept && ranks >= 1) {
         const text = cell.model.sharedModel.getSource();
         cell.model.sharedModel.setSource(withTrainMagic(text, ranks));
+        app.commands.notifyCommandChanged(CommandIDs.runOnRanks);
       }
     }
   });

@@ -220,13 +220,13 @@ class Pool:
 
     def submit(self, exchange: Exchange) -> None:
         """Send a request to the replica with the least in flight, or let it wait."""
-        if not self.waiting and not any(link.pending for link in self.links.values()):
-            self._busy_since = exchange.started  # idle until now
         link = self._free() if not self.waiting else None
         if link is None:
             self.waiting.append(exchange)
-        else:
-            link.send(exchange)
+            return
+        if not link.pending:
+            self._busy_since = exchange.started  # this replica was idle until now
+        link.send(exchange)
 
     def _free(self) -> Link | None:
         best, least = None, 1 << 30

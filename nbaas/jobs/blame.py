@@ -7,8 +7,9 @@ import json
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from nbaas.records import JobPaths, RankFailure, from_json
+from nbaas.records import JobPaths, JobSpec, RankFailure, from_json, to_json
 
 LOG_LINES = 50
 TAIL_BYTES = 32 << 10
@@ -72,6 +73,16 @@ def failure_of(end: Exit, failures: dict[int, RankFailure], log_tail: str) -> Ra
         failure = RankFailure(end.rank, kind, message, log_tail)
     text = failure.traceback[-MAX_TRACEBACK:]
     return RankFailure(failure.rank, failure.kind, failure.message[:2000], text, failure.secondary)
+
+
+def accusation(blamed: Exit, spec: JobSpec, paths: JobPaths) -> dict[str, Any]:
+    """Return reason and failure of a FAILED event: which rank, where, and what it said."""
+    failures = read_failures(paths, [blamed.rank])
+    failure = failure_of(blamed, failures, log_tail(paths, blamed.rank))
+    host = spec.slots[blamed.rank].host
+    what = failure.message.splitlines()[0] if failure.message else describe_exit(blamed.code)[1]
+    said = what if failure.kind in ("Exited", "Killed") else f"{failure.kind}: {what}"
+    return {"reason": f"rank {blamed.rank} on {host}: {said}", "failure": to_json(failure)}
 
 
 def describe_exit(code: int) -> tuple[str, str]:

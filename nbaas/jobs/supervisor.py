@@ -18,15 +18,7 @@ from typing import Any
 
 from nbaas.engines.base import EngineFactory
 from nbaas.errors import NbaasError
-from nbaas.jobs.blame import (
-    EXIT_STOPPED,
-    Exit,
-    culprit,
-    describe_exit,
-    failure_of,
-    log_tail,
-    read_failures,
-)
+from nbaas.jobs.blame import EXIT_STOPPED, accusation, culprit, read_failures
 from nbaas.jobs.control import ControlServer
 from nbaas.jobs.events import EventLog
 from nbaas.jobs.gang import Gang
@@ -280,21 +272,13 @@ class Supervisor:
         if exits and all(end.code == 0 for end in exits):
             return State.SUCCEEDED, {}
         blamed = culprit(exits, read_failures(self.paths, [end.rank for end in exits]))
-        if blamed is not None or self.purpose is Purpose.FAILURE:
-            return State.FAILED, self._blame(blamed)
+        if blamed is not None:
+            return State.FAILED, accusation(blamed, self.spec, self.paths)
+        if self.purpose is Purpose.FAILURE:
+            return State.FAILED, {"reason": self.reason}
         if self.purpose is Purpose.STOP:
             return State.STOPPED, {"reason": self.reason}
         return State.INTERRUPTED, {"reason": self.reason}
-
-    def _blame(self, blamed: Exit | None) -> dict[str, Any]:
-        if blamed is None:
-            return {"reason": self.reason}
-        failures = read_failures(self.paths, [blamed.rank])
-        failure = failure_of(blamed, failures, log_tail(self.paths, blamed.rank))
-        host = self.spec.slots[blamed.rank].host
-        what = failure.message.splitlines()[0] if failure.message else describe_exit(blamed.code)[1]
-        said = what if failure.kind in ("Exited", "Killed") else f"{failure.kind}: {what}"
-        return {"reason": f"rank {blamed.rank} on {host}: {said}", "failure": to_json(failure)}
 
     def _watch_signals(self) -> None:
         read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

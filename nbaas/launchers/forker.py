@@ -68,7 +68,9 @@ class Forker:
         try:
             request = json.loads(data) if data else {}
             if request.get("verb") == "status":
-                client.send(json.dumps(self._status()).encode())
+                # Who asked may have given up meanwhile: the imports took long.
+                with contextlib.suppress(OSError):
+                    client.send(json.dumps(self._status()).encode())
             elif len(fds) == FDS:
                 self._used = time.monotonic()
                 self._fork(client, request, fds)

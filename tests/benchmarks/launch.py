@@ -94,8 +94,7 @@ def main() -> None:
     script = folder / "train.py"
     script.write_text(SCRIPT)
     names = notebook()
-    listens_at = zygote.ensure(warm)
-    while zygote.status(listens_at) is None:
+    while zygote.status(zygote.ensure(warm)) is None:
         time.sleep(0.05)
     ways = {
         "warm": lambda: through_nbaas(warm, names),

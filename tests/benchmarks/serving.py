@@ -170,6 +170,7 @@ class Measured:
     p50: float  # milliseconds
     p99: float
     errors: int
+    cpu: float = 0.0  # microseconds of the server's processes for a request
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,8 @@ def measured(name: str, model: str, seconds: float) -> dict[int, Measured]:
             wrk(found, example, root, 8, 1.0)  # warm
             rows = {c: wrk(found, example, root, c, seconds) for c in CONNECTIONS}
     cells = "  ".join(
-        f"c={c}: {m.rate:8.0f}/s p50 {m.p50:7.2f} p99 {m.p99:7.2f} ms" for c, m in rows.items()
+        f"c={c}: {m.rate:8.0f}/s p50 {m.p50:7.2f} p99 {m.p99:7.2f} ms {m.cpu:5.0f} us CPU"
+        for c, m in rows.items()
     )
     failed = sum(m.errors for m in rows.values())
     print(f"{model:4} {name:10} {cells}  {memory:5.0f} MB  start {found.start:4.1f} s"
@@ -275,7 +277,7 @@ def server(name: str, model: str, root: Path) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def nbaas_server(name: str, model: str, root: Path) -> Iterator[Server]:
-    """Deploy the model as from a notebook; `nbaas-torch` and `nbaas-onnx` fix the engine."""
+    """Deploy the model as from a notebook, as %deploy does; `nbaas-onnx`, `nbaas-auto`: by engine."""
     import torch
 
     from nbaas.config import Settings
@@ -289,7 +291,7 @@ def nbaas_server(name: str, model: str, root: Path) -> Iterator[Server]:
     torch.manual_seed(0)
     exec(compile(source, cell, "exec"), namespace)
     settings = Settings(home=root / "home", cache=root / "cache")
-    options = client.Options(engine=name.partition("-")[2] or "auto", threads=1)
+    options = client.Options(engine=name.partition("-")[2] or "torch", threads=1)
     started = time.monotonic()
     try:
         made = client.deploy(
@@ -341,9 +343,12 @@ def wrk(found: Server, body: str, root: Path, connections: int, seconds: float) 
     script = root / "post.lua"
     script.write_text("\n".join(lines))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script)]
+    before = sum(map(cpu_seconds, found.pids))
     shown = subprocess.run(
         [*command, found.url], capture_output=True, text=True, timeout=seconds + 60, check=True
     ).stdout
+    spent = sum(map(cpu_seconds, found.pids)) - before
+    answered = re.search(r"(\d+) requests in", shown)
     percentiles = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", shown, re.MULTILINE))
     rate = re.search(r"Requests/sec:\s+(\S+)", shown)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", shown)
@@ -354,15 +359,26 @@ def wrk(found: Server, body: str, root: Path, connections: int, seconds: float) 
     errors += sum(map(int, broken.groups())) if broken else 0
     return Measured(
         float(rate[1]) if rate else 0.0,
-        milliseconds(percentiles["50"]),
-        milliseconds(percentiles["99"]),
+        milliseconds(percentiles.get("50", "")),
+        milliseconds(percentiles.get("99", "")),
         errors,
+        spent / max(1, int(answered[1]) if answered else 0) * 1e6,
     )
 
 
 def milliseconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
-    return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit]
+    """Return a time as wrk writes it; NaN where it gave none, for nothing was answered."""
+    found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    units = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+    return float(found[1]) * units[found[2]] if found else float("nan")
+
+
+def cpu_seconds(pid: int) -> float:
+    try:
+        spent = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(spent.user + spent.system)
 
 
 def pss(pid: int) -> int:
@@ -388,7 +404,8 @@ def show_ratios(model: str, rows: dict[str, dict[int, Measured]]) -> None:
         if name != "nbaas":
             cells = "  ".join(
                 f"c={c}: {ours[c].rate / row[c].rate:5.2f}x rate, "
-                f"{ours[c].p50 / row[c].p50:5.2f}x p50, {ours[c].p99 / row[c].p99:5.2f}x p99"
+                f"{ours[c].p50 / row[c].p50:5.2f}x p50, {ours[c].p99 / row[c].p99:5.2f}x p99, "
+                f"{ours[c].cpu / row[c].cpu:5.2f}x CPU"
                 for c in CONNECTIONS
             )
             print(f"{model:4} nbaas / {name:10} {cells}")

@@ -367,4 +367,4 @@ def test_a_supervisor_is_small(start: Start, eventually: Eventually):
     kilobytes = int(
         Path(f"/proc/{supervisor(job)}/status").read_text().partition("VmRSS:")[2].split()[0]
     )
-    assert kilobytes < 24 << 10
+    assert kilobytes < 20 << 10

@@ -178,7 +178,9 @@ class Starter:
             bundle.mkdir()
             (bundle / "cell.py").write_text(cell)
 
-        settings = Settings(home=self.home, cache=self.home, engine="ddp", stop_grace=2.0)
+        settings = Settings(
+            home=self.home, cache=self.home, engine="ddp", stop_grace=2.0, warm=False
+        )
         spec = new_spec(settings, place(HostResources("here", 2), ranks=ranks), name=name)
         self.jobs.append(
             submit(settings, replace(spec, **{"python": self.python, **fields}), write)

@@ -12,9 +12,5 @@ assert _SPEC.loader is not None
 _fixtures = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_fixtures)
 
-chromium, page, pictures, lab = (
-    _fixtures.chromium,
-    _fixtures.page,
-    _fixtures.pictures,
-    _fixtures.lab,
-)
+# All of them: a fixture there may come to need another one.
+globals().update({name: it for name, it in vars(_fixtures).items() if not name.startswith("_")})

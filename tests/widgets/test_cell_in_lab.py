@@ -155,7 +155,6 @@ def test_curves_are_hovered_zoomed_and_switched_off(page, lab, pictures):
     run(page, cells.nth(1))
     panel = cells.nth(1).locator(".nbaas-panel")
     expect(panel.get_by_text(re.compile(r"epoch [4-9]"))).to_be_visible(timeout=60_000)
-    run(page, cells.nth(2))
     plot = panel.locator(".nbaas-plot:visible .u-over").first
     key = panel.locator(".nbaas-key:visible").first
     plot.scroll_into_view_if_needed()
@@ -178,3 +177,6 @@ def test_curves_are_hovered_zoomed_and_switched_off(page, lab, pictures):
     expect(key).to_have_attribute("aria-pressed", "false")
     key.click()
     expect(key).to_have_attribute("aria-pressed", "true")
+    # Only now: at its end the panel gives its place to the figure.
+    run(page, cells.nth(2))
+    expect(cells.nth(1).locator("img")).to_be_visible(timeout=30_000)

@@ -16,6 +16,7 @@ from nbaas.config import Settings
 from nbaas.jobs.follow import follow
 from nbaas.jobs.job import Job
 from nbaas.launchers import zygote
+from nbaas.launchers.forked import connection
 from nbaas.launchers.processes import tagged
 from nbaas.records import State
 
@@ -168,3 +169,14 @@ def test_a_rank_has_its_share_of_the_cores_and_the_users_umask(either: Run, tmp_
     assert job.wait(120).state is State.SUCCEEDED
     assert job.log(0).read().split() == ["2", "2", str(Path.cwd())]
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_zygote_survives_clients_that_do_not_wait_for_their_answer(warm: Path):
+    pid = zygote.status(warm)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    client = connection()
+    client.connect(str(warm))
+    client.send(b'{"verb": "status"}')
+    client.close()
+    os.kill(pid, signal.SIGCONT)
+    assert zygote.status(warm)["pid"] == pid

@@ -118,14 +118,19 @@ export function createChart(uPlot, parent, { title, onRange, sync, always }) {
     if (!range) redraw();
   }
 
+  // From the cursor's place, not cursor.idx: new data resets that while the mouse rests on a step.
+  const hovered = (u) => (u.cursor.left >= 0 && u.data[0].length ? u.posToIdx(u.cursor.left) : null);
+
   function showValues(u) {
-    const at = u.cursor.idx;
+    const at = hovered(u);
     [...curves.values()].forEach((curve, index) => {
-      const value = at === null || at === undefined ? curve.y[curve.y.length - 1] : nearest(u.data[index + 1], at);
+      const value = at === null ? curve.y[curve.y.length - 1] : nearest(u.data[index + 1], at);
       curve.value.textContent = format(value);
     });
-    const step = at === null || at === undefined ? null : u.data[0][at];
+    const step = at === null ? null : u.data[0][at];
+    body.dataset.step = String(step ?? "");
     body.dataset.first = String(u.data[0][0] ?? "");
+    body.dataset.last = String(u.data[0][u.data[0].length - 1] ?? "");
     head.title = step === null ? "" : `step ${step}`;
     body.setAttribute("aria-label", `${title}: ` + [...curves].map(([name, c]) => `${name} ${c.value.textContent}`).join(", "));
   }
@@ -171,7 +176,7 @@ export function createChart(uPlot, parent, { title, onRange, sync, always }) {
   body.ondblclick = () => show(null);
   body.onkeydown = (event) => {
     if (!plot || !curves.size) return;
-    const steps = plot.data[0], now = plot.cursor.idx ?? steps.length - 1;
+    const steps = plot.data[0], now = hovered(plot) ?? steps.length - 1;
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (move) {
       const at = Math.min(Math.max(now + move, 0), steps.length - 1);
