@@ -169,10 +169,16 @@ def test_a_page_of_ours_predicts_with_cookie_and_xsrf_token(server, request_body
 
 @pytest.mark.parametrize("length", [10, 2_000_000])
 def test_a_stranger_reaches_no_endpoint(server, endpoints, length):
-    answer = server.post(INFER, b"x" * length, token=None)
-    assert answer.status == 403
-    answer = server.post(INFER, b"x" * length, token="wrong")
-    assert answer.status == 403
+    assert is_refused(server, b"x" * length, None)
+    assert is_refused(server, b"x" * length, "wrong")
+
+
+def is_refused(server, body, token):
+    """Tell whether the body is answered 403, or a large one hung up on before it was all sent."""
+    try:
+        return server.post(INFER, body, token=token).status == 403
+    except ConnectionError:
+        return len(body) > 1_000_000
 
 
 @pytest.mark.parametrize(
