@@ -45,6 +45,8 @@ def make_counting_loss(world: World, original: Loss) -> Loss:
             return total * 0
         return total * (world.size / (everyone * rows.weight)).to(total.dtype)
 
+    # torch hands the function found under its own name to __torch_function__; rules go by name.
+    counting_loss.__name__ = original.__name__
     return counting_loss
 
 
