@@ -30,6 +30,7 @@ GRACE = 5.0  # seconds the other ranks get to end after one has failed
 IDLE = 15.0  # seconds without work after which ranks are called hung
 BUSY = 0.02  # processor seconds that count as work
 POLL = 1.0  # seconds
+LIGHT = frozenset(["sklearn", "tqdm", "matplotlib", "pandas"])  # imported ahead at little cost
 STACK_LINES = 40
 
 
@@ -151,13 +152,15 @@ class Harness:
     ) -> None:
         self.engine, self.timeout, self.batch, self.keep = engine, timeout, batch, keep
         self.folder = Path(tempfile.mkdtemp(prefix="same-numbers-"))
-        self._server = ForkServer()
+        # Frameworks are imported ahead in a server of their own: a fork costs what it has to copy.
+        self._servers: dict[bool, ForkServer] = {}
         self._plain: dict[Path, Run] = {}
         self._count = 0
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        self._server.close()
+        for server in self._servers.values():
+            server.close()
         if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -195,6 +198,13 @@ class Harness:
         why = "\n".join(found)
         return Verdict(case, world, "different" if found else "same", why, run.facts, run.seconds)
 
+    def _server_for(self, case: Case) -> ForkServer:
+        light = {name.partition(".")[0] for name in case.needs} <= LIGHT
+        with self._lock:
+            if light not in self._servers:
+                self._servers[light] = ForkServer()
+            return self._servers[light]
+
     def _new_folder(self, case: Case, world: int) -> Path:
         with self._lock:
             self._count += 1
@@ -230,15 +240,18 @@ class Harness:
             }
             for rank, slot in enumerate(slots)
         ]
-        pids = [self._server.fork(request) for request in requests]
-        statuses = self._server.statuses(pids, self.timeout)
-        stacks = self._end(pids, statuses, folder)
+        server = self._server_for(case)
+        pids = [server.fork(request) for request in requests]
+        statuses = server.statuses(pids, self.timeout)
+        stacks = self._end(server, pids, statuses, folder)
         seconds = time.monotonic() - began
         if stacks or any(statuses.values()):
             return failed(folder, len(slots), pids, statuses, stacks, seconds)
         return finished(folder, len(slots), seconds)
 
-    def _end(self, pids: list[int], statuses: dict[int, int], folder: Path) -> dict[int, str]:
+    def _end(
+        self, server: ForkServer, pids: list[int], statuses: dict[int, int], folder: Path
+    ) -> dict[int, str]:
         """Kill the ranks that still run; return where each of them was."""
         running = [rank for rank, pid in enumerate(pids) if pid not in statuses]
         if not running:
@@ -252,7 +265,7 @@ class Harness:
         }
         for rank in running:
             os.kill(pids[rank], signal.SIGKILL)
-        self._server.ended(pids, GRACE)
+        server.ended(pids, GRACE)
         return stacks
 
 
