@@ -23,7 +23,7 @@ from nbaas.parallel.rows import Rows, split_rows
 from nbaas.parallel.sharded import ShardedTensor, shard
 from nbaas.parallel.world import World
 
-SLICED, CUT, WHOLE = "sliced", "cut", "whole"  # fetched in part; fetched whole and cut; replicated
+SLICED, CUT = "sliced", "cut"  # fetched in part; fetched whole and cut
 
 
 class SlicedIndices:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -70,11 +69,3 @@ class Randomness:
 def _mixed(state: torch.Tensor, *numbers: int) -> int:
     digest = hashlib.blake2b(state.numpy()[:64].tobytes() + repr(numbers).encode(), digest_size=8)
     return int.from_bytes(digest.digest(), "little") >> 1
-
-
-def in_step(seed: int, *, cuda: bool = True) -> Any:
-    """Seed torch, numpy and random alike on every rank."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % (1 << 32))
-    random.seed(seed)
-    return cuda
