@@ -21,10 +21,10 @@ from nbaas.magics.shell import CellCode, Shell
 from nbaas.magics.show import show_for
 from nbaas.magics.submit import Submitted, TrainOptions, captured, prepared_spec, submitted
 from nbaas.magics.tables import Table, size_text
-from nbaas.magics.watch import Buttons, Watch
 from nbaas.placement import describe
 from nbaas.records import JobSpec, State
 from nbaas.widgets.run import RunView
+from nbaas.widgets.watch import Buttons, Watch
 
 RETURNED = "_nbaas_returned"  # what a function gave back, on its way to the notebook
 

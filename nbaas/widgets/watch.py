@@ -1,4 +1,4 @@
-"""A job followed from the notebook: by the cell that started it, or by a thread in the background.
+"""A job followed: by the cell or the command that started it, or by a thread in the background.
 
 Rules: files are read in a thread of their own, so an interrupt never hits half a read; the cell's
 thread prints, the background never does.  No signal handler is touched: an interrupt is caught where
@@ -18,8 +18,8 @@ from nbaas.errors import NbaasError
 from nbaas.jobs.blame import log_tail, read_failures
 from nbaas.jobs.follow import Update, follow
 from nbaas.jobs.job import Job, JobStatus
-from nbaas.magics.show import Show
 from nbaas.widgets.run import RunView, fact_lines
+from nbaas.widgets.terminal import Show
 
 LOG_SHOWN = 400  # lines of a rank's log that a panel shows
 PRINTED = 2_000_000  # characters that a cell prints; what comes after is in the log only
