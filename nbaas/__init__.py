@@ -6,7 +6,7 @@ from typing import Any
 
 from nbaas._version import __version__
 
-_TWINS = ("attach", "deploy", "predict", "train")  # each is a magic as a function
+_TWINS = ("attach", "deploy", "explain", "predict", "train")  # each is a magic as a function
 
 __all__ = ["__version__", *_TWINS]  # noqa: PLE0604 - names, all of them
 

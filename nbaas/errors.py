@@ -107,6 +107,12 @@ class InputError(EndpointError):
     http_status = 400
 
 
+class MissingPackageError(EndpointError):
+    """A package that this request needs is not installed where the model runs."""
+
+    http_status = 501
+
+
 class UnauthorizedError(EndpointError):
     http_status = 401
 

@@ -31,6 +31,7 @@ from nbaas.errors import (
     EndpointError,
     EndpointNotFoundError,
     InputError,
+    MissingPackageError,
     NbaasError,
     UnauthorizedError,
 )
@@ -277,18 +278,28 @@ def predict(
     record = found_endpoint(settings.endpoints, name)
     signature = read_version(settings.endpoints, name, version or record.current).signature
     header_length, body = encode_inputs(inputs, signature)
+    where = f"{name}/versions/{version}" if version else name
+    path = f"/v2/models/{where}/infer"
+    return decode_outputs(*ask_model(settings, name, path, header_length, body, timeout))
+
+
+def ask_model(
+    settings: Settings, name: str, path: str, header_length: int, body: bytes, timeout: float
+) -> tuple[bytes, Mapping[str, str]]:
+    """Return body and headers of the answer to a request with binary tensors.
+
+    Raises: the error that the answer tells of.
+    """
     ensure_host(settings)
-    where = f"/versions/{version}" if version else ""
     headers = {
         "Authorization": f"Bearer {token(settings, name)}",
         "Content-Type": "application/octet-stream",
         "Inference-Header-Content-Length": str(header_length),
     }
-    path = f"/v2/models/{name}{where}/infer"
     status, answer_headers, answer = _post(gateway_address(settings), path, headers, body, timeout)
     if status != 200:  # noqa: PLR2004 - HTTP
         raise _error_of(status, answer)
-    return decode_outputs(answer, answer_headers)
+    return answer, answer_headers
 
 
 def _post(
@@ -315,5 +326,6 @@ def _error_of(status: int, body: bytes) -> NbaasError:
         413: InputError,
         401: UnauthorizedError,
         404: EndpointNotFoundError,
+        501: MissingPackageError,
     }
     return kinds.get(status, EndpointError)(reason)

@@ -19,6 +19,7 @@ ANSWER_REST = ANSWER.size - LENGTH
 PLAIN = 1  # a body of the plain form, not Open Inference
 GZIP = 2
 DEFLATE = 4
+EXPLAIN = 8  # why the model answers as it does, instead of the answer
 
 
 def request_head(identity: int, flags: int, header_length: int, body_length: int) -> bytes:

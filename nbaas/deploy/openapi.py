@@ -20,7 +20,7 @@ _ERROR = {
         }
     },
 }
-_REFUSALS = {str(status): _ERROR for status in (400, 401, 404, 413, 415, 500, 503, 504)}
+_REFUSALS = {str(status): _ERROR for status in (400, 401, 404, 413, 415, 500, 501, 503, 504)}
 
 
 def document(models: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def _model_paths(model: Mapping[str, Any]) -> dict[str, Any]:
         base: {"get": _operation(f"Inputs and outputs of {name}")},
         f"{base}/ready": {"get": _operation(f"Whether {name} answers")},
         f"{base}/infer": {"post": infer},
+        f"{base}/explain": {"post": _explained(name, model)},
         f"/predict/{name}": {"post": plain},
     }
 
@@ -69,6 +70,24 @@ def _posted(summary: str, schema: dict[str, Any]) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {"200": {"description": "the outputs"}, **_REFUSALS},
     }
+
+
+def _explained(name: str, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the operation that asks why: a request as for /infer, with wishes in its parameters."""
+    schema = _infer_schema(model)
+    size = {"type": "integer", "minimum": 1}
+    schema["properties"]["parameters"] = {
+        "type": "object",
+        "properties": {
+            "method": {"enum": ["integrated-gradients", "occlusion"]},
+            "target": {"type": "integer", "minimum": -1},
+            "steps": {"type": "integer", "minimum": 1, "maximum": 512},
+            "window": {"anyOf": [size, {"type": "array", "items": size}]},
+            "input": {"type": "string"},
+            "output": {"type": "string"},
+        },
+    }
+    return _posted(f"What moved the answers of {name}: attributions by Captum", schema)
 
 
 def _infer_schema(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from nbaas.deploy.answers import Encoder
 from nbaas.deploy.assignment import ReplicaSpec
 from nbaas.deploy.codec import decode_infer, inflated
 from nbaas.deploy.fast import FastDecoder
-from nbaas.deploy.frames import DEFLATE, GZIP, PLAIN, answer
+from nbaas.deploy.frames import DEFLATE, EXPLAIN, GZIP, PLAIN, answer
 from nbaas.deploy.inbox import Frame, Inbox
 from nbaas.deploy.plain import decode_plain
 from nbaas.errors import InputError, NbaasError
@@ -76,10 +76,13 @@ class Server:
         self.signature = runner.manifest.signature
         self.encoder = Encoder(spec.name, spec.version, self.signature)
         self.fast = FastDecoder(self.signature)
+        self.postponed: list[Frame] = []  # explanations: they wait until predictions are answered
+        self._explainer: Any = None
 
     def serve(self, link: socket.socket) -> None:
         """Answer one gateway until it goes away."""
         inbox = Inbox(link)
+        self.postponed.clear()  # what a gateway left behind, its successor asks again
         while True:
             frames = self._gather(inbox)
             if not frames:
@@ -87,6 +90,8 @@ class Server:
             answers = self.answer(frames)
             try:
                 link.sendall(answers)
+                while self.postponed:
+                    link.sendall(self._explained(*self.postponed.pop(0)))
             except OSError:
                 return  # the gateway left; its successor asks again
             if self.stop.asked:
@@ -118,7 +123,7 @@ class Server:
 
     def answer(self, frames: list[Frame]) -> bytes:
         """Return the answers to `frames`, in their order, as frames."""
-        asked = [self._decoded(*frame) for frame in frames]
+        asked = [one for frame in frames if (one := self._decoded(*frame)) is not None]
         groups: dict[Any, list[Asked]] = {}
         for one in asked:
             if one.request is not None:
@@ -131,7 +136,10 @@ class Server:
             [answer(one.identity, one.status, size, one.header_length, one.reply) for one in asked]
         )
 
-    def _decoded(self, identity: int, flags: int, header_length: int, body: bytes) -> Asked:
+    def _decoded(self, identity: int, flags: int, header_length: int, body: bytes) -> Asked | None:
+        if flags & EXPLAIN:
+            self.postponed.append((identity, flags, header_length, body))
+            return None
         one = Asked(identity)
         try:
             if flags == 0 and header_length == JSON_BODY:
@@ -146,6 +154,25 @@ class Server:
             traceback.print_exc()
             _refuse(one, 500, f"the request could not be decoded: {bug!r}")
         return one
+
+    def _explained(self, identity: int, flags: int, header_length: int, body: bytes) -> bytes:
+        """Return the answer to one request to explain, as a frame."""
+        one = Asked(identity)
+        try:
+            if flags & (GZIP | DEFLATE):
+                body = inflated(body, "gzip" if flags & GZIP else "deflate", self.spec.max_body)
+            if self._explainer is None:
+                from nbaas.deploy.explain import Explainer
+
+                folder = Path(self.spec.directory)
+                self._explainer = Explainer(folder, self.spec.name, self.spec.version, self.runner)
+            one.header_length, one.reply = self._explainer.answer(header_length, body)
+        except NbaasError as wrong:
+            _refuse(one, wrong.http_status, str(wrong))
+        except Exception as bug:  # noqa: BLE001 - a request must not end the replica
+            traceback.print_exc()
+            _refuse(one, 500, f"the answer could not be explained: {bug!r}")
+        return answer(identity, one.status, 1, one.header_length, one.reply)
 
     def _careful(self, flags: int, header_length: int, body: bytes) -> Any:
         """Return the request of any form; raises InputError with the reason."""

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbaas.deploy.frames import PLAIN
+from nbaas.deploy.frames import EXPLAIN, PLAIN
 from nbaas.deploy.links import Pool
 from nbaas.deploy.messages import Request
 
@@ -74,10 +74,12 @@ def hot_paths(endpoint: Endpoint) -> dict[bytes, Target]:
     base = f"/v2/models/{endpoint.name}"
     found = {
         f"{base}/infer": Target(endpoint, "", 0),
+        f"{base}/explain": Target(endpoint, "", EXPLAIN),
         f"/predict/{endpoint.name}": Target(endpoint, "", PLAIN),
     }
     for number in endpoint.versions:
         found[f"{base}/versions/{number}/infer"] = Target(endpoint, number, 0)
+        found[f"{base}/versions/{number}/explain"] = Target(endpoint, number, EXPLAIN)
         found[f"/predict/{endpoint.name}/versions/{number}"] = Target(endpoint, number, PLAIN)
     return {path.encode(): target for path, target in found.items()}
 

@@ -13,7 +13,9 @@ from nbaas.deploy.manifest import Signature, TensorSpec
 from nbaas.errors import EndpointError, InputError
 
 
-def encode_inputs(inputs: Any, signature: Signature) -> tuple[int, bytes]:
+def encode_inputs(
+    inputs: Any, signature: Signature, parameters: Mapping[str, Any] | None = None
+) -> tuple[int, bytes]:
     """Return header length and body of a request.  Raises: InputError: it does not fit."""
     given = inputs if isinstance(inputs, Mapping) else {signature.inputs[0].name: inputs}
     if extra := sorted(set(map(str, given)) - {spec.name for spec in signature.inputs}):
@@ -32,7 +34,8 @@ def encode_inputs(inputs: Any, signature: Signature) -> tuple[int, bytes]:
             }
         )
         tails.append(data)
-    header = json.dumps({"inputs": described, "parameters": {"binary_data_output": True}}).encode()
+    wishes = {**(parameters or {}), "binary_data_output": True}
+    header = json.dumps({"inputs": described, "parameters": wishes}).encode()
     return len(header), b"".join([header, *tails])
 
 

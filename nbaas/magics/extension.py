@@ -18,7 +18,7 @@ from traitlets import Enum, Int
 from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.launchers import zygote
-from nbaas.magics import deploy, jobs, train
+from nbaas.magics import deploy, explain, jobs, train
 from nbaas.magics.completion import Completion
 from nbaas.magics.failures import shown_as_one_line
 from nbaas.magics.flags import HelpAsked, LineParser
@@ -34,6 +34,7 @@ PARSERS: dict[str, LineParser] = {
     "%attach": jobs.attach_parser(),
     "%hosts": jobs.hosts_parser(),
     **deploy.parsers(),
+    "%explain": explain.explain_parser(),
 }
 LOADED = "_nbaas_extension"  # where the shell keeps what `unload` takes away
 
@@ -132,6 +133,12 @@ class NbaasMagics(Magics):
     @_shown
     def predict(self, line: str) -> Any:
         return deploy.predict(self._shell, PARSERS["%predict"], line)
+
+    @line_magic
+    @no_var_expand
+    @_shown
+    def explain(self, line: str) -> Any:
+        return explain.explain(self._shell, PARSERS["%explain"], line)
 
     @line_magic
     @no_var_expand

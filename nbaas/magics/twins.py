@@ -10,6 +10,7 @@ from nbaas.deploy import client
 from nbaas.deploy.registry import Options
 from nbaas.errors import UsageError
 from nbaas.magics.deploy import Deployed, deployed
+from nbaas.magics.explain import Explanation, Words, explained
 from nbaas.magics.failures import shown_as_one_line
 from nbaas.magics.handle import JobHandle
 from nbaas.magics.jobs import attach as attach_to
@@ -68,6 +69,28 @@ def predict(name: str, inputs: Any) -> Any:
     """Return an endpoint's answer, asked over HTTP."""
     with shown_as_one_line():
         return client.predict(load_settings(), name, inputs)
+
+
+def explain(  # noqa: PLR0913 - one keyword a flag of %explain
+    name: str,
+    inputs: Any,
+    *,
+    version: int | None = None,
+    method: str = "",
+    target: int = -1,
+    steps: int = 64,
+    window: Sequence[int] = (),
+    image: Sequence[int] = (),
+    names: Sequence[str] = (),
+    tokens: Words | None = None,
+    of: str = "",
+) -> Explanation:
+    """Return what in `inputs`, at most 16 rows, moved an endpoint's answers; it draws itself."""
+    with shown_as_one_line():
+        return explained(
+            name, inputs, version=version, method=method, target=target, steps=steps,
+            window=window, image=image, names=names, tokens=tokens, of=of,
+        )  # fmt: skip
 
 
 def current_shell() -> Shell:

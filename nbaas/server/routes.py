@@ -35,7 +35,7 @@ CONTROL: list[tuple[str, type[web.RequestHandler]]] = [
 # The Open Inference Protocol, and plain JSON: what the gateway answers.
 GATEWAY: list[tuple[str, type[web.RequestHandler]]] = [
     (r"/nbaas/v2(?:/health/(?:live|ready)|/repository/index)?", ProxyHandler),
-    (rf"/nbaas/v2/models/{NAME}{VERSION}(?:/ready|/stats|/infer)?", ProxyHandler),
+    (rf"/nbaas/v2/models/{NAME}{VERSION}(?:/ready|/stats|/infer|/explain)?", ProxyHandler),
     (rf"/nbaas/predict/{NAME}{VERSION}", ProxyHandler),
 ]
 

@@ -259,3 +259,14 @@ def test_rollback_and_undeploy_do_what_they_say(server, endpoints, model, reques
     assert server.post("nbaas/v2/models/other/infer").status == 404
     again = server.post("nbaas/api/endpoints/other/undeploy")
     assert (again.status, again.json["kind"]) == (404, "EndpointNotFoundError")
+
+
+def test_an_answer_is_explained_through_the_server(server, endpoints, model, request_body):
+    pytest.importorskip("captum")
+    rows = [[1.0, 2.0, 3.0, 4.0]]
+    answer = server.post(INFER.replace("/infer", "/explain"), request_body(rows))
+    assert answer.status == 200, answer.body[:500]
+    outputs = {output["name"]: output["data"] for output in answer.json["outputs"]}
+    assert outputs["score"][0] == pytest.approx(max(expected(model, rows)[0]), abs=1e-5)
+    parts = outputs[input_name(server)]
+    assert sum(parts) == pytest.approx(outputs["score"][0] - outputs["baseline"][0], abs=1e-2)
