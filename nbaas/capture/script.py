@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,11 +16,13 @@ from typing import Any
 
 from nbaas.bundle.contents import Cell, HistoryCell
 from nbaas.capture.names import cell_names
+from nbaas.capture.plain import imports_for, plain_python
 from nbaas.errors import CaptureError
 
 LITERAL_LIMIT = 2000  # characters of a value that is written as its text
 _SHOWS = frozenset(["print", "display", "get_ipython", "help", "input"])
 _IMPORTS = (ast.Import, ast.ImportFrom)
+_BLOCKS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +36,57 @@ class Statement:
     late: frozenset[str]  # read when what it defines is used
     binds: frozenset[str]
     surely: frozenset[str]  # bound whatever happens in it
+    apart: bool  # an empty line is above it
 
     @property
     def order(self) -> tuple[int, int, int]:
         return self.cell.number, self.node.lineno, self.node.col_offset
 
 
-def export_script(cell: Cell, history: Sequence[HistoryCell], namespace: Mapping[str, Any]) -> str:
-    """Return the text of a script that does in one process what `cell` does in the notebook.
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A cell as a script: its text, the cells it was made from, and what a reader should know."""
 
-    `history` are the cells that ran before, oldest first.
+    text: str
+    cells: tuple[int, ...]  # In numbers
+    notices: tuple[str, ...]
+
+
+def export_script(
+    cell: Cell,
+    history: Sequence[HistoryCell],
+    namespace: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+) -> Script:
+    """Return a script that does in one process what `cell` does in the notebook.
+
+    `history` are the cells that ran before, oldest first; `seed` is set right before the cell.
     Raises: CaptureError: a name that the cell needs was made by no cell and has no short text.
     """
-    needed = set(cell_names(cell.source).needed)
-    earlier = [run for run in history if run.file_name != cell.file_name]
+    own = plain_python(cell.source).strip("\n")
+    needed = set(cell_names(own).needed) - {"subprocess"}
+    earlier = [run for run in history if not _same_code(run.source, cell.source)]
     taken, open_names = _slice(needed, earlier, namespace)
-    values = list(_values(sorted(open_names), namespace))
-    body = _own_text(cell)
-    parts = [_header(cell), *_imports(taken, body), "\n".join(values)]
-    parts += _by_cell([s for s in taken if not isinstance(s.node, _IMPORTS)])
-    parts.append(f"# Cell In[{cell.number}], under %%train\n{body}")
-    return "\n\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"
+    values = "\n".join(_values(sorted(open_names), namespace))
+    body = list(_by_cell([s for s in taken if not isinstance(s.node, _IMPORTS)]))
+    code = "\n\n".join([*body, own])
+    parts = [_header(cell), _imports(taken, code, seed), values, *body]
+    if seed is not None:
+        parts.append("\n".join(_seeding(seed)))
+    parts.append(f"# Cell In[{cell.number}], under %%train\n{own}")
+    text = "\n\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"
+    cells = tuple(dict.fromkeys(statement.cell.number for statement in taken))
+    seeded = seed is not None or any("seed" in s.text for s in taken) or "seed" in own
+    notice = "nothing in it seeds torch: its numbers differ from run to run; --seed 0 fixes them"
+    return Script(text, cells, () if seeded else (notice,))
+
+
+def _same_code(first: str, second: str) -> bool:
+    """Tell whether two cells are the same but for blank lines: the cell, run before."""
+    return [line.rstrip() for line in first.splitlines() if line.strip()] == [
+        line.rstrip() for line in second.splitlines() if line.strip()
+    ]
 
 
 def _slice(
@@ -85,19 +118,19 @@ def _once(
 
 def _statements(run: HistoryCell) -> Iterator[Statement]:
     try:
-        tree = ast.parse(run.source)
-    except SyntaxError:
+        source = plain_python(run.source)
+        tree = ast.parse(source)
+    except (SyntaxError, CaptureError):
         return
-    lines = run.source.split("\n")
+    lines = source.split("\n")
     for node in tree.body:
-        alone = ast.Module([node], [])
-        text = ast.unparse(alone)
-        names = cell_names(text)
+        names = cell_names(ast.unparse(ast.Module([node], [])))
         always = isinstance(node, (*_IMPORTS, ast.FunctionDef, ast.ClassDef, ast.Assign))
         always = always or isinstance(node, ast.AnnAssign | ast.AsyncFunctionDef | ast.With)
         reads, late = frozenset(names.needed), _called_later(node)
         surely = names.bound if always else frozenset[str]()
-        yield Statement(node, _text(node, tree, lines), run, reads, late, names.bound, surely)
+        text, apart = _text(node, tree, lines)
+        yield Statement(node, text, run, reads, late, names.bound, surely, apart)
 
 
 def _called_later(node: ast.stmt) -> frozenset[str]:
@@ -108,16 +141,19 @@ def _called_later(node: ast.stmt) -> frozenset[str]:
     return frozenset(cell_names(use).needed)
 
 
-def _text(node: ast.stmt, tree: ast.Module, lines: list[str]) -> str:
-    """Return a statement's lines with the comments right above; its own part of a shared line."""
+def _text(node: ast.stmt, tree: ast.Module, lines: list[str]) -> tuple[str, bool]:
+    """Return a statement's lines with the comments right above; its own part of a shared line.
+
+    Also whether an empty line is above it.
+    """
     first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
     last = node.end_lineno or node.lineno
     others = [n for n in tree.body if n is not node]
     if any(n.lineno <= last and first <= (n.end_lineno or n.lineno) for n in others):
-        return ast.get_source_segment("\n".join(lines), node) or ast.unparse(node)
+        return ast.get_source_segment("\n".join(lines), node) or ast.unparse(node), False
     while first > 1 and lines[first - 2].startswith("#"):
         first -= 1
-    return "\n".join(lines[first - 1 : last])
+    return "\n".join(lines[first - 1 : last]), first > 1 and not lines[first - 2].strip()
 
 
 def _works_on(statement: Statement, names: set[str], namespace: Mapping[str, Any]) -> bool:
@@ -173,13 +209,26 @@ def _header(cell: Cell) -> str:
     )
 
 
-def _imports(taken: list[Statement], body: str) -> list[str]:
+def _imports(taken: list[Statement], code: str, seed: int | None) -> str:
     """Return the imports of all cells, each once; future ones first."""
     texts = dict.fromkeys(s.text for s in taken if isinstance(s.node, _IMPORTS))
     first = [text for text in texts if text.startswith("from __future__")]
     rest = [text for text in texts if not text.startswith("from __future__")]
-    shown = ["display = print"] if "display(" in body else []
-    return ["\n".join([*first, *rest, *shown])]
+    seeding = (
+        [f"import {name}" for name in ("random", "numpy", "torch")] if seed is not None else []
+    )
+    needed = [line for line in seeding if line not in texts]
+    return "\n".join([*first, *needed, *rest, *imports_for(code)])
+
+
+def _seeding(seed: int) -> list[str]:
+    """Return what `--seed` does on every rank before the cell."""
+    return [
+        f"# --seed {seed}",
+        f"random.seed({seed})",
+        f"numpy.random.seed({seed})",
+        f"torch.manual_seed({seed})",
+    ]
 
 
 def _values(names: list[str], namespace: Mapping[str, Any]) -> Iterator[str]:
@@ -207,14 +256,11 @@ def _values(names: list[str], namespace: Mapping[str, Any]) -> Iterator[str]:
 def _by_cell(statements: list[Statement]) -> Iterator[str]:
     for number in dict.fromkeys(s.cell.number for s in statements):
         own = sorted((s for s in statements if s.cell.number == number), key=lambda s: s.order)
-        yield f"# Cell In[{number}]\n" + "\n".join(s.text for s in own)
-
-
-def _own_text(cell: Cell) -> str:
-    """Return the cell's text; what only a notebook can do becomes a comment."""
-    lines = cell.source.strip("\n").split("\n")
-    for number, line in enumerate(lines):
-        if line.lstrip().startswith("get_ipython()."):
-            indent = line[: len(line) - len(line.lstrip())]
-            lines[number] = f"{indent}pass  # {line.strip()}"
-    return "\n".join(lines)
+        lines = [f"# Cell In[{number}]", own[0].text]
+        for before, statement in itertools.pairwise(own):
+            if isinstance(before.node, _BLOCKS) or isinstance(statement.node, _BLOCKS):
+                lines += ["", ""]
+            elif statement.apart:
+                lines.append("")
+            lines.append(statement.text)
+        yield "\n".join(lines)

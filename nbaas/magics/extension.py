@@ -86,7 +86,7 @@ class NbaasMagics(Magics):
         if cell is None:
             function = train.named_function(self._shell, found.function)
             return train.train_function(self._shell, options, function)
-        return train.train_cell(self._shell, options, cell, plan=found.plan)
+        return train.train_cell(self._shell, options, cell, plan=found.plan, export=found.export)
 
     @line_magic
     @no_var_expand

@@ -66,6 +66,17 @@ class Shell:
         ]
         return sorted(cells, key=lambda cell: cell.number)
 
+    def executed(self) -> list[CellCode]:
+        """Return every run of a cell before the one that runs, oldest first, each with its code."""
+        history = self.ip.history_manager
+        inputs = list(history.input_hist_parsed) if history is not None else []
+        runs = enumerate(inputs[1:-1], 1)
+        return [
+            CellCode(number, self._body(source), f"In[{number}]")
+            for number, source in runs
+            if source.strip()
+        ]
+
     def cell_code(self, body: str) -> CellCode:
         """Return the body of the running cell magic as Python, on the lines it has in the cell.
 
@@ -116,7 +127,7 @@ class Shell:
     def _body(self, source: str) -> str:
         """Return the Python under a `%%train` line: its code, too, may be alive in the notebook."""
         magic = _cell_magic(source)
-        if magic is None or magic[0] != "train":
+        if magic is None or magic[0] not in ("train", "time", "capture"):
             return source
         return "\n" + self.transformed(magic[1])
 

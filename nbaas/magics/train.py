@@ -14,6 +14,7 @@ from nbaas.errors import UsageError
 from nbaas.jobs.job import Job
 from nbaas.jobs.names import checked_name
 from nbaas.magics.epochs import epochs_in
+from nbaas.magics.export import export_cell
 from nbaas.magics.flags import LineParser, whole_number
 from nbaas.magics.handle import JobHandle
 from nbaas.magics.outcome import Interrupted, bring_back, raise_failure, stopped_note
@@ -50,12 +51,20 @@ def train_parser(magic: str) -> LineParser:
     add("--out", "-o", default="", metavar="VAR", help="set this name to the job's handle")
     add("--exclude", action="append", default=[], metavar="VAR", help="leave a name here")
     add("--plan", action="store_true", help="say what would be shipped; run nothing")
+    if magic == "%%train":
+        add("--export", default="", metavar="FILE",
+            help="write the cell and what it rests on as a plain script; run nothing")  # fmt: skip
     return parser
 
 
-def train_cell(shell: Shell, options: TrainOptions, body: str, *, plan: bool = False) -> Any:
+def train_cell(
+    shell: Shell, options: TrainOptions, body: str, *, plan: bool = False, export: str = ""
+) -> Any:
     """Run the body of a cell; returns a handle in the background, else None."""
     settings = load_settings()
+    if export:
+        print(export_cell(shell, shell.cell_code(body), export, options.seed))  # noqa: T201 - told
+        return None
     spec = prepared_spec(settings, options, shell.origin)
     code = shell.cell_code(body)
     contents = captured(shell, code, shell.namespace, options.exclude)

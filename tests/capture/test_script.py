@@ -14,7 +14,7 @@ from nbaas.errors import CaptureError
 
 def script_of(notebook, source):
     cell = notebook._add(source)
-    return export_script(cell, notebook.history, notebook.namespace)
+    return export_script(cell, notebook.history, notebook.namespace).text
 
 
 def output_of(text, tmp_path):
@@ -87,11 +87,39 @@ def test_a_value_that_no_cell_made_is_written_out_or_named(notebook, tmp_path):
         script_of(notebook, "print(thing)")
 
 
-def test_what_only_a_notebook_can_do_becomes_a_comment(tmp_path):
-    source = "get_ipython().run_line_magic('matplotlib', 'inline')\ndisplay(3)\n"
-    text = export_script(Cell(2, source, "cell"), [], {})
-    assert "pass  # get_ipython()" in text
-    assert output_of(text, tmp_path) == "3\n"
+def test_what_only_a_notebook_can_do_becomes_plain_python_or_a_comment(tmp_path):
+    source = (
+        "get_ipython().run_line_magic('matplotlib', 'inline')\nword = 'hello'\n"
+        "get_ipython().run_line_magic('time', 'display(3)')\n"
+        "for _ in range(1):  # once\n    get_ipython().system('echo {word} >&2')\n"
+        "lines = get_ipython().getoutput('printf \"a\\\\nb\"')\nprint(lines)\n"
+    )
+    script = export_script(Cell(2, source, "cell"), [], {})
+    assert "pass  # %matplotlib inline" in script.text
+    assert (
+        "for _ in range(1):  # once\n    subprocess.run(f'echo {word} >&2', shell=True)"
+        in script.text
+    )
+    assert output_of(script.text, tmp_path) == "3\n['a', 'b']\n"
+    with pytest.raises(CaptureError, match="line 2 awaits at the top level"):
+        export_script(Cell(2, "x = 1\nawait x\n", "cell"), [], {})
+
+
+def test_a_run_of_the_same_cell_before_is_not_part_of_it(notebook):
+    notebook.cell("total = 0")
+    notebook.cell("total += 1\nprint(total)")
+    script = export_script(Cell(3, "\ntotal += 1\nprint(total)", "x"), notebook.history, {})
+    assert script.text.count("total += 1") == 1
+    assert script.cells == (1,)
+
+
+def test_a_script_that_nothing_seeds_says_so_and_a_seed_is_set_before_the_cell(notebook, tmp_path):
+    notebook.cell("import torch")
+    cell = Cell(2, "print(torch.rand(1).item())", "x")
+    assert "--seed" in export_script(cell, notebook.history, notebook.namespace).notices[0]
+    seeded = export_script(cell, notebook.history, notebook.namespace, seed=4)
+    assert seeded.notices == ()
+    assert output_of(seeded.text, tmp_path) == output_of(seeded.text, tmp_path)
 
 
 def test_statements_that_share_a_line_are_parted(notebook, tmp_path):
