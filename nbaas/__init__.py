@@ -7,13 +7,16 @@ from typing import Any
 from nbaas._version import __version__
 
 _TWINS = ("attach", "deploy", "explain", "predict", "train")  # each is a magic as a function
+_LOGS = ("histogram", "log")  # called by the code of a cell, in a rank or in the notebook
 
-__all__ = ["__version__", *_TWINS]  # noqa: PLE0604 - names, all of them
+__all__ = ["__version__", *_TWINS, *_LOGS]  # noqa: PLE0604 - names, all of them
 
 
 def __getattr__(name: str) -> Any:
     if name in _TWINS:
         return getattr(_face("nbaas.magics.twins"), name)
+    if name in _LOGS:
+        return getattr(_face("nbaas.worker.log"), name)
     raise AttributeError(f"module 'nbaas' has no attribute {name!r}")
 
 

@@ -10,7 +10,7 @@ import linecache
 import os
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from nbaas.bundle import displays
@@ -51,9 +51,12 @@ def register_texts(texts: Iterable[Cell]) -> None:
         linecache.cache[text.file_name] = (len(text.source), None, lines, text.file_name)
 
 
-def run_cell(cell: Cell, namespace: dict[str, Any]) -> None:
+def run_cell(
+    cell: Cell, namespace: dict[str, Any], prepare: Callable[[ast.Module], ast.Module] | None = None
+) -> None:
     """Run the cell in `namespace`; its last expression and its open figures are shown."""
     tree = ast.parse(cell.source, cell.file_name)
+    tree = tree if prepare is None else prepare(tree)
     last = tree.body[-1] if tree.body else None
     shown = isinstance(last, ast.Expr)
     _run(ast.Module(tree.body[: len(tree.body) - shown], []), cell, namespace)

@@ -6,10 +6,12 @@ Opening verifies and executes nothing; `load` unpickles what the same user's ker
 
 from __future__ import annotations
 
+import ast
 import concurrent.futures
 import json
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -206,11 +208,16 @@ class Bundle:
         self.loaded = self.restore(vars(module), on_device=True)
         return vars(module)
 
-    def execute(self, namespace: dict[str, Any]) -> None:
-        """Run the cell; the user's exceptions come through, and show the cell's own lines."""
+    def execute(
+        self, namespace: dict[str, Any], prepare: Callable[[ast.Module], ast.Module] | None = None
+    ) -> None:
+        """Run the cell; the user's exceptions come through, and show the cell's own lines.
+
+        `prepare` may add statements to the cell's tree; those have the lines of others.
+        """
         from nbaas.bundle.cells import run_cell
 
-        run_cell(self.cell, namespace)
+        run_cell(self.cell, namespace, prepare)
 
     def restore(
         self,

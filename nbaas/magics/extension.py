@@ -19,11 +19,13 @@ from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.launchers import zygote
 from nbaas.magics import deploy, explain, jobs, train
+from nbaas.magics.celllog import CellLog
 from nbaas.magics.completion import Completion
 from nbaas.magics.failures import shown_as_one_line
 from nbaas.magics.flags import HelpAsked, LineParser
 from nbaas.magics.shell import Shell
 from nbaas.magics.submit import TrainOptions
+from nbaas.worker.log import set_recorder
 
 PARSERS: dict[str, LineParser] = {
     "%%train": train.train_parser("%%train"),
@@ -176,6 +178,7 @@ def load(ip: Any) -> None:
     completion = Completion(PARSERS)
     completion.install(ip)
     setattr(ip, LOADED, (magics, completion))
+    set_recorder(CellLog(Shell(ip)))
     # In a thread: loading the extension must not wait for it, and may not fail because of it.
     threading.Thread(target=_warm_up, name="warm", daemon=True).start()
 
@@ -195,6 +198,7 @@ def unload(ip: Any) -> None:
         return
     magics, completion = loaded
     completion.remove(ip)
+    set_recorder(None)
     for kind, names in magics.magics.items():
         for name in names:
             table = ip.magics_manager.magics[kind]

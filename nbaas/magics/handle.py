@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from nbaas.bundle.contents import CellContents
 from nbaas.config import load_settings
-from nbaas.errors import JobError
+from nbaas.errors import JobError, UsageError
 from nbaas.jobs.job import Job, JobStatus
+from nbaas.jobs.series import columns_of, records_of
 from nbaas.jobs.store import find_job
 from nbaas.magics.failures import shown_as_one_line
 from nbaas.magics.outcome import bring_back, raise_failure
@@ -73,15 +74,25 @@ class JobHandle:
         return "".join(iter(reader.read, ""))
 
     def metrics(self, rank: int = 0) -> Any:
-        """Return the rows of a rank's metrics so far: a DataFrame where pandas is installed."""
+        """Return a rank's metrics so far as a pandas DataFrame, a row a step.
+
+        Raises: UsageError: pandas is not installed; `rows()` needs it not.
+        """
         with shown_as_one_line():
-            rows = [row for row in self._job.metrics(rank).read() if row.kind == "train"]
-        records = [{"step": r.step, "epoch": r.epoch, "time": r.time, **r.values} for r in rows]
-        try:
-            import pandas as pd  # type: ignore[import-untyped]
-        except ModuleNotFoundError:
-            return records
-        return pd.DataFrame.from_records(records)
+            try:
+                import pandas as pd  # type: ignore[import-untyped]
+            except ModuleNotFoundError as missing:
+                way_out = f"pip install pandas; or job.rows(); or nbaas metrics {self.name} --csv"
+                raise UsageError(
+                    "job.metrics() is a DataFrame, and pandas is not installed", hint=way_out
+                ) from missing
+            records = records_of(self._job, rank)
+        return pd.DataFrame.from_records(records, columns=columns_of(records))
+
+    def rows(self, rank: int = 0) -> list[dict[str, Any]]:
+        """Return a rank's metrics so far as dictionaries, one a step: step, epoch, time, values."""
+        with shown_as_one_line():
+            return records_of(self._job, rank)
 
     def result(self) -> dict[str, Any]:
         """Wait, then return what the cell bound or changed, by name; the notebook is not touched.

@@ -108,12 +108,11 @@ class Curves:
         step, moment, values = row.get("step"), row.get("time"), row.get("values")
         if not (isinstance(step, int) and isinstance(moment, int | float)):
             return
-        self.step, self.epoch = step, int(row.get("epoch") or 0)
-        if self.recent and step < self.recent[-1][1]:
-            self.recent.clear()
-        if not self.recent or moment - self.recent[-1][0] >= SAMPLE_INTERVAL:
-            self.recent.append((float(moment), step))
-        prefix = "" if row.get("kind", "train") == "train" else f"{row['kind']}/"
+        kind = row.get("kind", "train")
+        # What a cell logs lies where the cell wants it, which need not be where training is.
+        if kind != "log":
+            self._move(step, float(moment), int(row.get("epoch") or 0))
+        prefix = "" if kind in ("train", "log") else f"{kind}/"
         for key, value in (values if isinstance(values, dict) else {}).items():
             name = f"{prefix}{key}"
             curve = self.by_name.get(name)
@@ -122,6 +121,13 @@ class Curves:
                     continue
                 curve = self.by_name[name] = Curve()
             curve.append(step, number(value))
+
+    def _move(self, step: int, moment: float, epoch: int) -> None:
+        self.step, self.epoch = step, epoch
+        if self.recent and step < self.recent[-1][1]:
+            self.recent.clear()
+        if not self.recent or moment - self.recent[-1][0] >= SAMPLE_INTERVAL:
+            self.recent.append((moment, step))
 
     @property
     def steps_per_second(self) -> float | None:

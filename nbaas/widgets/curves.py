@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,12 +34,13 @@ def group_of(name: str) -> str:
 
 @dataclass(slots=True)
 class Curve:
-    """One series: `steps` rising, a value for each; NaN and infinities as they came."""
+    """One series: `steps` never falling, a value for each; NaN and infinities as they came."""
 
     name: str
     steps: array[float] = field(default_factory=lambda: array("d"))
     values: array[float] = field(default_factory=lambda: array("d"))
     best: float = math.nan  # lowest of a loss, highest of a score
+    rewound: int = 0  # times it went back, and what came after was forgotten
 
     @property
     def group(self) -> str:
@@ -49,6 +51,8 @@ class Curve:
         return self.values[-1] if self.values else math.nan
 
     def append(self, step: float, value: float) -> None:
+        if self.steps and step < self.steps[-1]:
+            self._rewind(step)
         self.steps.append(step)
         self.values.append(value)
         if math.isfinite(value) and self._improves(value):
@@ -70,6 +74,15 @@ class Curve:
             steps, values = steps[low:high], values[low:high]
         kept = decimate(values, limit)
         return steps[kept], values[kept].astype(np.float32)
+
+    def _rewind(self, step: float) -> None:
+        """Forget what lies at `step` or after it: the job went back to a checkpoint."""
+        kept = bisect_left(self.steps, step)
+        del self.steps[kept:], self.values[kept:]
+        self.rewound += 1
+        finite = [value for value in self.values if math.isfinite(value)]
+        pick = max if self.group == "score" else min
+        self.best = pick(finite, default=math.nan)
 
     def _improves(self, value: float) -> bool:
         if math.isnan(self.best):

@@ -51,6 +51,7 @@ class Panel(anywidget.AnyWidget):
         self._curves = Curves()
         self._sent: dict[str, int] = {}  # points of a curve that were looked at for sending
         self._held: dict[str, int] = {}  # points of a curve that front ends hold
+        self._rewound = 0  # times that curves had gone back when they were sent
         self._range: tuple[float, float] | None = None
         # Views ask from the thread of a subshell while the loop appends from another.
         self._lock = threading.Lock()
@@ -78,6 +79,11 @@ class Panel(anywidget.AnyWidget):
         self.send(message)
 
     def _append(self) -> None:
+        rewound = sum(curve.rewound for curve in self._curves)
+        if rewound != self._rewound:
+            self._rewound = rewound
+            self._replace()
+            return
         fresh = [
             curve for curve in self._curves if len(curve.values) > self._sent.get(curve.name, 0)
         ]

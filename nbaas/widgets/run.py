@@ -139,6 +139,8 @@ class RunView:
             for metric in metrics:
                 if metric.kind == "sys":
                     self._take_system(self.ranks[rank], metric)
+                elif metric.kind == "log":
+                    self.curves.append(metric.step, metric.values)
                 else:
                     self._take_step(rank, metric)
 

@@ -19,7 +19,8 @@ from nbaas.records import Metric
 FLUSH_INTERVAL = 0.1  # seconds
 FLUSH_ROWS = 64
 ROWS_PER_WRITE = 512
-MAX_SERIES = 64  # values in one row: a line stays far below the journal's limit
+MAX_SERIES = 64  # values in one row: a line stays below the journal's limit
+LONGEST_NAME = 200  # characters
 MAX_PENDING = 100_000  # rows kept while the disk is full; the oldest go first
 
 Row = tuple[float, int, int, dict[str, float], str]
@@ -40,10 +41,18 @@ class MetricsWriter:
 
     def add(self, step: int, epoch: int, values: dict[str, float], kind: str = "train") -> None:
         """Take one row; `values` must not change afterwards."""
+        if len(values) > MAX_SERIES:
+            self._add_in_parts(step, epoch, values, kind)
+            return
         rows = self._rows
         rows.append((time.time(), step, epoch, values, kind))
         if len(rows) == FLUSH_ROWS:
             self._wake.set()
+
+    def _add_in_parts(self, step: int, epoch: int, values: dict[str, float], kind: str) -> None:
+        items = list(values.items())
+        for start in range(0, len(items), MAX_SERIES):
+            self.add(step, epoch, dict(items[start : start + MAX_SERIES]), kind)
 
     def close(self) -> None:
         self._closing = True
@@ -75,7 +84,7 @@ class MetricsWriter:
 def encoded(row: Row) -> dict[str, Any]:
     """Return a row as the JSON object of a `Metric`; NaN and infinities as strings."""
     moment, step, epoch, values, kind = row
-    kept = [(name[:200], float(value)) for name, value in list(values.items())[:MAX_SERIES]]
+    kept = ((name[:LONGEST_NAME], float(value)) for name, value in values.items())
     safe = {name: value if math.isfinite(value) else str(value) for name, value in kept}
     record = {"time": moment, "step": step, "epoch": epoch, "values": safe}
     return record if kind == "train" else {**record, "kind": kind}

@@ -26,8 +26,10 @@ from nbaas.records import JobPaths, JobSpec, RankFailure, from_json, to_json
 from nbaas.worker import streams
 from nbaas.worker.metrics import MetricsWriter
 from nbaas.worker.observe import Observer
+from nbaas.worker.pictures import PictureWriter
 from nbaas.worker.progress import Phase, ProgressWriter
 from nbaas.worker.randomness import seed_all, seed_of
+from nbaas.worker.recorder import RankRecorder, with_notes
 from nbaas.worker.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -127,6 +129,7 @@ class Rank:
         self._reports.phase(Phase.JOINED)
         metrics = MetricsWriter(self.paths.metrics(self.slot.rank))
         vitals = Vitals(metrics)
+        recorder = self._recorder(vitals, metrics)
         scratch = self.paths.scratch(self.slot.rank)
         scratch.mkdir(parents=True, exist_ok=True)
         try:
@@ -134,16 +137,24 @@ class Rank:
             observer = Observer(metrics, self._progress, vitals)
             session = activate(engine, observer, rank_scratch=scratch, batch=self.spec.batch)
             self.stop.attach(session)
+            recorder.install()
             try:
                 return self._run_cell(session)
             finally:
                 # Until then a rank above 0 writes into its scratch folder, failures too.
                 session.close()
         finally:
+            recorder.close()
             vitals.close()
             metrics.close()
             with contextlib.suppress(EngineError):
                 engine.shutdown()
+
+    def _recorder(self, vitals: Vitals, metrics: MetricsWriter) -> RankRecorder:
+        """Return what takes the calls of `nbaas.log`; of a rank above 0 nothing is kept."""
+        if self.slot.rank:
+            return RankRecorder(vitals, None, None)
+        return RankRecorder(vitals, metrics, PictureWriter(self.paths.pictures))
 
     def _run_cell(self, session: Session) -> int:
         assert self.bundle is not None  # noqa: S101 - set by the only caller
@@ -161,7 +172,7 @@ class Rank:
         os.umask(self.spec.umask)
         code = EXIT_DONE
         try:
-            self.bundle.execute(self.namespace)
+            self.bundle.execute(self.namespace, with_notes)
         except BaseException as ended:
             if not _is_stop(ended):
                 self._return_after(ended, session)

@@ -83,3 +83,25 @@ def test_a_plan_says_what_would_travel_and_runs_nothing(problem):
     assert "untouched" not in text
     assert cell.stdout == ""
     assert problem.value("losses") == []
+
+
+def test_a_cell_that_logs_is_an_ordinary_cell_without_the_magic(problem):
+    problem.run("import nbaas")
+    loop = (
+        "for epoch in range(4):\n    acc = epoch / 4\n    nbaas.log(acc=acc, step=epoch)\n"
+        "nbaas.log(sample=torch.rand(4, 4), weights=model)"
+    )
+    cell = problem.run(loop)
+    assert not cell.error, cell.error
+    assert len(cell.outputs) == 2  # one line and one picture, in place
+    assert "image/png" in cell.outputs[1]
+    # The newest value comes with the next look at the displays.
+    problem.run("time.sleep(0.5)")
+    assert cell.outputs[0]["text/plain"] == "step 3: acc 0.75"
+    assert "acc: 'high' cannot be logged" in problem.run("nbaas.log(acc='high')").error
+    trained = problem.run("%%train --ranks 1 --out logged\n" + loop)
+    assert not trained.error, trained.error
+    assert problem.value("[(r['step'], r['acc']) for r in logged.rows()]") == [
+        (0, 0.0), (1, 0.25), (2, 0.5), (3, 0.75),
+    ]  # fmt: skip
+    assert problem.value("list(logged.metrics().acc)") == [0.0, 0.25, 0.5, 0.75]
