@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -23,9 +24,10 @@ from nbaas.config import Settings, load_settings
 from nbaas.errors import NbaasError, UsageError
 
 if TYPE_CHECKING:
-    from nbaas.jobs.job import Job
+    from nbaas.jobs.job import Job, JobStatus
 
 LOG_POLL = 0.2  # seconds between looks at a log that grows
+EXIT_STOPPED = 75  # finished its step and ended early, as a rank says it
 MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
 
 
@@ -97,6 +99,13 @@ def parser() -> Parser:
     stop = _command(commands, "stop", run_stop, "finish the step, save, end")
     stop.add_argument("name", help="name or id of the job")
     stop.add_argument("--now", action="store_true", help="kill it instead")
+    run = _command(commands, "run", run_run, "run a notebook's job once more, from its bundle")
+    run.add_argument("bundle", help="name or id of the job, its folder, or the bundle in it")
+    run.add_argument("--ranks", type=int, metavar="N", help="N ranks on the CPU")
+    run.add_argument("--gpus", type=int, metavar="N", help="one rank on each of N GPUs")
+    run.add_argument("--name", default="", help="of the new job; made up where none is given")
+    run.add_argument("--engine", default="", choices=["horovod", "ddp", "serial"])
+    run.add_argument("--seed", type=int, metavar="S")
     endpoints = _command(commands, "endpoints", run_endpoints, "list what is served")
     endpoints.add_argument("--json", action="store_true", help="one JSON object a line")
     serve = _command(commands, "serve", run_serve, "serve the deployed models without Jupyter")
@@ -230,6 +239,51 @@ def run_stop(arguments: argparse.Namespace, settings: Settings) -> int:
         job.stop()
     print(f"{job.name}: {job.wait().state.value}")
     return 0
+
+
+def run_run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Run a bundle with rank 0's prints on stdout, the rest on stderr; returns what tells the end."""
+    from nbaas.jobs.rerun import find_source, rerun
+    from nbaas.launchers.devices import this_host
+    from nbaas.placement import place
+    from nbaas.widgets.failure import failure_lines, failures_of
+    from nbaas.widgets.terminal import uncoloured
+    from nbaas.widgets.watch import watch_in_terminal
+
+    source = find_source(settings, arguments.bundle)
+    ranks, gpus = arguments.ranks, arguments.gpus
+    if ranks is None and gpus is None and source.spec is not None:
+        on_gpu = source.spec.slots[0].gpu is not None
+        ranks, gpus = (None, source.spec.world_size) if on_gpu else (source.spec.world_size, None)
+    slots = place(this_host(), ranks=ranks, gpus=gpus)
+    # Told to end, it asks the ranks to finish their step, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    job = rerun(
+        settings, source, slots,
+        name=arguments.name, engine=arguments.engine, seed=arguments.seed,
+    )  # fmt: skip
+    status = watch_in_terminal(job)
+    if failures := failures_of(job, status):
+        text = "\n".join(failure_lines(failures, job.spec.world_size))
+        print(text if sys.stderr.isatty() else uncoloured(text), file=sys.stderr)
+    elif status.reason and status.state.value != "SUCCEEDED":
+        print(f"nbaas: {job.name}: {status.reason}", file=sys.stderr)
+    return exit_code(status)
+
+
+def exit_code(status: JobStatus) -> int:
+    """Return 0 for success, 75 for stopped early, 128 and the signal where one ended it, else 1."""
+    match status.state.value:
+        case "SUCCEEDED":
+            return 0
+        case "STOPPED":
+            return EXIT_STOPPED
+        case "CANCELLED":
+            return 128 + signal.SIGKILL
+        case "FAILED" if status.failure is not None:
+            code = status.ranks[status.failure.rank].exit_code or 1
+            return 128 - code if code < 0 else code
+    return 1
 
 
 def run_endpoints(arguments: argparse.Namespace, settings: Settings) -> int:

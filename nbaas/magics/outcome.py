@@ -10,10 +10,10 @@ from nbaas.bundle import open_bundle, read_result
 from nbaas.bundle.contents import CellContents
 from nbaas.capture import merge_result
 from nbaas.errors import JobError
-from nbaas.jobs.blame import read_failures
 from nbaas.jobs.job import Job, JobStatus
 from nbaas.magics.failures import failure_error
-from nbaas.records import RankFailure, State
+from nbaas.records import State
+from nbaas.widgets.failure import failures_of
 
 
 class Interrupted(KeyboardInterrupt):
@@ -41,10 +41,7 @@ def bring_back(job: Job, contents: CellContents | None, namespace: dict[str, Any
 def raise_failure(job: Job, status: JobStatus, namespace: Mapping[str, Any]) -> None:
     """Raise what ended the job where it did not end well: the user's own error, or ours."""
     if status.state is State.FAILED and status.failure is not None:
-        ranks = range(job.spec.world_size)
-        others = read_failures(job.paths, [r for r in ranks if r != status.failure.rank])
-        failures: list[RankFailure] = [status.failure, *others.values()]
-        raise failure_error(failures, job.spec.world_size, namespace)
+        raise failure_error(failures_of(job, status), job.spec.world_size, namespace)
     hints = {
         State.FAILED: f"%logs {job.name}",
         State.CANCELLED: "it was killed: values of the cell are not back",

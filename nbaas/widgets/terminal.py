@@ -5,6 +5,7 @@ Also the protocol of every place where a run is shown.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from nbaas.widgets.run import RunView
 
 TEXT_INTERVAL = 1.0  # seconds between two lines of text
 CLEAR_LINE = "\r\x1b[2K"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Show(Protocol):
@@ -67,3 +69,8 @@ class TerminalShow:
         clear = CLEAR_LINE if self._in_place else ""
         sys.stderr.write(clear + run.line(time.time()) + "\n")
         sys.stderr.flush()
+
+
+def uncoloured(text: str) -> str:
+    """Return `text` as it goes into a file."""
+    return _COLOURS.sub("", text)

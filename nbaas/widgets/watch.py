@@ -18,8 +18,9 @@ from nbaas.errors import NbaasError
 from nbaas.jobs.blame import log_tail, read_failures
 from nbaas.jobs.follow import Update, follow
 from nbaas.jobs.job import Job, JobStatus
+from nbaas.placement import describe
 from nbaas.widgets.run import RunView, fact_lines
-from nbaas.widgets.terminal import Show
+from nbaas.widgets.terminal import Show, TerminalShow
 
 LOG_SHOWN = 400  # lines of a rank's log that a panel shows
 PRINTED = 2_000_000  # characters that a cell prints; what comes after is in the log only
@@ -162,6 +163,11 @@ class Watch:
             self.job.stop()
         else:
             self.job.kill()
+
+
+def watch_in_terminal(job: Job) -> JobStatus:
+    """Return the final status of a job whose prints appear in this terminal meanwhile."""
+    return Watch(job, RunView(job.spec, describe(job.spec.slots)), TerminalShow()).in_cell()
 
 
 def read_facts(job: Job) -> dict[str, Any]:

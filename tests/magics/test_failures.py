@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from nbaas.errors import PlacementError, RankFailedError
-from nbaas.magics.failures import failure_error, one_line, ranks_text
+from nbaas.magics.failures import failure_error, one_line
 from nbaas.records import RankFailure
+from nbaas.widgets.failure import ranks_text
 
 STACK = "Cell In[3], line 4\n      2 x\n----> 4 boom()\nValueError: no such label: 11"
 
