@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ class Settings:
     warm: bool = True  # ranks are forked from a process that has torch imported
     zygote_idle: float = 1800.0  # that process ends after so long without a request
     large_value: int = 10 << 20  # a captured value over this is named before launch
+    host_timeout: float = 10.0  # another machine that says nothing for so long is lost
+    ssh_config: str = ""  # given to ssh as -F; "" is the user's own configuration
+    clusters: dict[str, Any] = field(default_factory=dict)  # name -> hosts, python, workdir, ...
 
     @property
     def jobs(self) -> Path:
@@ -77,6 +80,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **flags: Any) -> Set
 def _converted(name: str, value: Any, kind: Any) -> Any:
     if kind is bool and isinstance(value, str):
         value = value.lower() not in ("", "0", "false", "no", "off")
+    if kind is dict and not isinstance(value, dict):
+        raise UsageError(f"{name}={value!r} is not a table", hint=f"[{name}.NAME] in config.toml")
     try:
         return Path(value) if issubclass(kind, Path) else kind(value)
     except (TypeError, ValueError) as wrong:

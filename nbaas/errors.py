@@ -37,6 +37,12 @@ class PlacementError(NbaasError):
     http_status = 409
 
 
+class HostError(NbaasError):
+    """Another machine cannot be reached, or lacks what its ranks need; the message names it."""
+
+    http_status = 424
+
+
 class CaptureError(NbaasError):
     """A name of the cell is missing or cannot travel to the ranks."""
 

@@ -54,6 +54,19 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """Another machine whose ranks an agent starts, reached by ssh; `name` is that of its slots."""
+
+    name: str
+    user: str = ""
+    port: int = 0  # 0: what ssh's own configuration says
+    python: str = ""  # "": the notebook's interpreter where that is there too, else python3
+    workdir: str = ""  # "": the notebook's folder where that is there too, else ~/nbaas/<its name>
+    address: str = ""  # where ranks talk; "": the address that ssh came in on
+    interface: str = ""  # of that address
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """What a job is: written once as spec.json before the supervisor starts."""
 
@@ -74,10 +87,21 @@ class JobSpec:
     zygote: str = ""  # socket of the process that forks warm ranks; none: start each afresh
     queue: bool = True  # wait until the host has room for all ranks
     umask: int = 0o022  # of the kernel: files that the cell writes look as if written there
+    modules: str = ""  # a folder with the notebook's own modules, on a host that has not its folder
+    hosts: tuple[Host, ...] = ()  # other machines than the supervisor's
+    versions: dict[str, str] = field(default_factory=dict)  # python, torch, ...: as on every host
+    ssh_config: str = ""  # in place of the user's own
+    host_timeout: float = 10.0  # seconds without a word: a host is lost
 
     @property
     def world_size(self) -> int:
         return len(self.slots)
+
+    @property
+    def local_slots(self) -> tuple[Slot, ...]:
+        """The slots on the supervisor's own machine."""
+        elsewhere = {host.name for host in self.hosts}
+        return tuple(slot for slot in self.slots if slot.host not in elsewhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,4 +218,5 @@ def from_json(cls: type[Record], data: dict[str, Any]) -> Record:
     known = {name: value for name, value in data.items() if name in fields}
     if cls is JobSpec:
         known["slots"] = tuple(from_json(Slot, slot) for slot in known["slots"])
+        known["hosts"] = tuple(from_json(Host, host) for host in known.get("hosts", ()))
     return cls(**known)
