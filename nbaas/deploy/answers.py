@@ -51,6 +51,22 @@ class Encoder:
             )
         return self._mixed(request, arrays, head)
 
+    def rows(self, arrays: list[Any]) -> list[Any] | None:
+        """Return the rows of a batch's one output (B, n) as lists for `row`; None where it is another."""
+        spec = self.signature.outputs[0]
+        if len(arrays) != 1 or arrays[0].ndim != 2 or spec.datatype == "BF16":  # noqa: PLR2004
+            return None
+        table: list[Any] = arrays[0].tolist()
+        return table
+
+    def row(self, request: Any, row: list[Any]) -> bytes:
+        """Return the JSON body of an answer of one row, as `encode` would."""
+        if request.style == "plain":
+            cells = row if request.squeeze else [row]
+            return b'{"outputs":%b,"model_version":%b}' % (_encode(cells), self._version)
+        head = self._head if request.id is None else self._with_id(request.id)
+        return b'%b%b[1,%d],"data":%b}]}' % (head, self._single, len(row), _encode(row))
+
     def _with_id(self, identity: str) -> bytes:
         return b'%b"id":%b,' % (self._head, _encode(identity))
 

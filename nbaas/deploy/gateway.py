@@ -21,6 +21,7 @@ from typing import Any
 
 from nbaas.deploy.counters import Counters, scraped
 from nbaas.deploy.frames import DEFLATE, GZIP
+from nbaas.deploy.heads import Heads
 from nbaas.deploy.http import Connection
 from nbaas.deploy.links import Exchange, Link, Pool
 from nbaas.deploy.messages import JSON, NO_SNIFF, Answer, Request, error_body
@@ -44,6 +45,7 @@ class Gateway:
         self.tell = tell
         self.endpoints: dict[str, Endpoint] = {}
         self.targets: dict[bytes, Target] = {}
+        self.heads = Heads()
         self.host_token = b""  # SHA-256 of the token that may see everything
         self.connections: set[Connection] = set()
         self.retired: set[Pool] = set()
@@ -53,6 +55,7 @@ class Gateway:
 
     def apply(self, table: dict[str, Any]) -> None:
         """Take over a whole new table; versions that stay keep their links, queues and counters."""
+        self.heads.clear()
         self.host_token = bytes.fromhex(table["token"])
         old = {(e.name, v.number): v for e in self.endpoints.values() for v in e.versions.values()}
         self.endpoints = {
@@ -113,13 +116,18 @@ class Gateway:
         else:
             request.plan = target
             request.limit = target.endpoint.max_body
-            if not self.allowed(request, target.endpoint):
-                return _unauthorized()
-            if (refusal := self._overload(request, target)) is not None:
+            if (refusal := self.readmit(request)) is not None:
                 return refusal
         if not length.isdigit() or int(length) > request.limit:
             return _error(413, f"the body is over {request.limit} bytes")
         return None
+
+    def readmit(self, request: Request) -> Answer | None:
+        """Return the refusal of an inference by what changes with time: token, queue."""
+        target: Target = request.plan
+        if not self.allowed(request, target.endpoint):
+            return _unauthorized()
+        return self._overload(request, target)
 
     def allowed(self, request: Request, endpoint: Endpoint | None) -> bool:
         """Whether the bearer token is one of the endpoint's or the host's."""

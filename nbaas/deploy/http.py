@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from nbaas.deploy.heads import Heads
 from nbaas.deploy.links import Exchange
 from nbaas.deploy.messages import JSON, WANTED, Answer, Request, error_body, status_line
 
@@ -25,7 +26,10 @@ MAX_PIPELINED = 16
 class Routes(Protocol):
     """What the gateway decides: by the head alone, then with the body."""
 
+    heads: Heads
+
     def admit(self, request: Request) -> Answer | None: ...
+    def readmit(self, request: Request) -> Answer | None: ...
     def handle(self, connection: Connection, request: Request) -> None: ...
 
 
@@ -33,8 +37,8 @@ class Connection(asyncio.Protocol):
     """Parser callbacks, pipelining and limits; holds at most one request in work."""
 
     __slots__ = (
-        "_header_bytes", "_parser", "_queue", "_received", "_request", "_routes", "_transport",
-        "busy", "closing", "connections", "exchange", "lingering", "loop", "since",
+        "_between", "_header_bytes", "_parser", "_queue", "_received", "_request", "_routes",
+        "_transport", "busy", "closing", "connections", "exchange", "lingering", "loop", "since",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Request] = deque()
         self._header_bytes = 0
         self._received = 0
+        self._between = True  # the parser has seen the end of the last message, and nothing since
         self.busy: Request | None = None
         self.exchange: Exchange | None = None
         self.closing = False
@@ -73,6 +78,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.lingering or self.closing:
             return
+        fresh = self._between
+        if fresh and (known := self._routes.heads.recall(data)) is not None:
+            known.refusal = self._routes.readmit(known)
+            self._request = known
+            self._complete(known)
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -82,6 +93,9 @@ class Connection(asyncio.Protocol):
             self._refuse_connection(400, "the request cannot be read")
         except httptools.HttpParserError as wrong:
             self._refuse_connection(400, f"this is not HTTP/1.1: {wrong}")
+        else:
+            if fresh and self._between:
+                self._routes.heads.learn(data, self._request)
 
     def eof_received(self) -> bool:
         return False
@@ -89,6 +103,7 @@ class Connection(asyncio.Protocol):
     # httptools
 
     def on_message_begin(self) -> None:
+        self._between = False
         self._request = Request()
         self._header_bytes = self._received = 0
         self.since = self.loop.time()
@@ -130,12 +145,15 @@ class Connection(asyncio.Protocol):
         request.body.append(body)
 
     def on_message_complete(self) -> None:
-        if self.closing or self.lingering:
-            return
+        self._between = True
+        if not (self.closing or self.lingering):
+            self._complete(self._request)
+
+    def _complete(self, request: Request) -> None:
         if self.busy is None:
-            self._begin(self._request)
+            self._begin(request)
             return
-        self._queue.append(self._request)
+        self._queue.append(request)
         if len(self._queue) > MAX_PIPELINED:
             self._refuse_connection(400, f"over {MAX_PIPELINED} requests at a time")
         elif self._transport is not None:
@@ -221,14 +239,11 @@ class Connection(asyncio.Protocol):
         if self.lingering:
             if silent > LINGER:
                 self._transport.abort()
-        elif self.busy is None and self._half_read():
+        elif self.busy is None and not self._between:
             if silent > reading:
                 self._refuse_connection(408, f"the request was not complete after {reading:g} s")
         elif self.busy is None and silent > idle:
             self._transport.close()
-
-    def _half_read(self) -> bool:
-        return bool(self._request.url) and (self._received > 0 or not self._request.method)
 
     def close_when_idle(self) -> None:
         """Close now, or after the answer that is due."""

@@ -47,7 +47,9 @@ NO_SNIFF = b"X-Content-Type-Options: nosniff\r\n"
 class Request:
     """A request whose body is still to come, or is all here; `headers` are those in WANTED."""
 
-    __slots__ = ("body", "headers", "keep_alive", "limit", "method", "plan", "refusal", "url")
+    __slots__ = (
+        "body", "digest", "headers", "keep_alive", "limit", "method", "plan", "refusal", "url",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.method = b""
@@ -58,6 +60,7 @@ class Request:
         self.limit = 0  # bytes of body that are taken
         self.plan: Any = None  # what the routes decided by the head
         self.refusal: Answer | None = None
+        self.digest: bytes | None = None  # of the bearer token, once it was looked at
 
 
 class Answer:

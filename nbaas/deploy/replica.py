@@ -30,7 +30,7 @@ import numpy as np
 from nbaas.deploy.answers import Encoder
 from nbaas.deploy.assignment import ReplicaSpec
 from nbaas.deploy.codec import decode_infer, inflated
-from nbaas.deploy.fast import FastDecoder
+from nbaas.deploy.fast import FastDecoder, Packed
 from nbaas.deploy.frames import DEFLATE, EXPLAIN, GZIP, PLAIN, answer
 from nbaas.deploy.inbox import Frame, Inbox
 from nbaas.deploy.plain import decode_plain
@@ -185,6 +185,8 @@ class Server:
     def _group(self, one: Asked) -> Any:
         if not self.runner.manifest.batchable:
             return one.identity
+        if isinstance(one.request, Packed):
+            return self.fast.inner
         arrays = one.request.arrays
         if len(arrays) == 1:
             return arrays[0].shape[1:]
@@ -215,18 +217,34 @@ class Server:
             _refuse(group[0], 500, f"the model raised {type(raised).__name__}: {raised}")
 
     def _run_batch(self, group: list[Asked]) -> None:
+        outputs = self.runner.run_arrays(self._columns(group))
         if len(group) == 1:
-            outputs = self.runner.run_arrays(group[0].request.arrays)
             group[0].header_length, group[0].reply = self.encoder.encode(group[0].request, outputs)
             return
-        columns = zip(*(one.request.arrays for one in group), strict=True)
-        outputs = self.runner.run_arrays([np.concatenate(column) for column in columns])
+        total = sum(one.request.rows for one in group)
+        if any(len(output) != total for output in outputs):
+            raise ValueError(f"the model gives {len(outputs[0])} rows for {total}")  # alone, then
+        table = self.encoder.rows(outputs)
         start = 0
         for one in group:
-            end = start + one.request.rows
-            rows = [output[start:end] for output in outputs]
-            one.header_length, one.reply = self.encoder.encode(one.request, rows)
+            request = one.request
+            end = start + request.rows
+            if table is not None and end == start + 1 and not (request.binary or request.outputs):
+                one.reply = self.encoder.row(request, table[start])
+            else:
+                parts = [output[start:end] for output in outputs]
+                one.header_length, one.reply = self.encoder.encode(request, parts)
             start = end
+
+    def _columns(self, group: list[Asked]) -> list[Any]:
+        """Return the inputs of a group, each as one array (B, ...)."""
+        requests = [one.request for one in group]
+        if all(type(request) is Packed for request in requests):
+            return [self.fast.stacked(requests)]
+        if len(requests) == 1:
+            return list(requests[0].arrays)
+        columns = zip(*(request.arrays for request in requests), strict=True)
+        return [np.concatenate(column) for column in columns]
 
 
 def _refuse(one: Asked, status: int, reason: str) -> None:

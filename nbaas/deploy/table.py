@@ -86,7 +86,10 @@ def hot_paths(endpoint: Endpoint) -> dict[bytes, Target]:
 
 def bearer_digest(request: Request) -> bytes | None:
     """Return the SHA-256 of the bearer token; None where there is none."""
+    if request.digest is not None:
+        return request.digest
     scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token:
         return None
-    return hashlib.sha256(token.strip()).digest()
+    request.digest = hashlib.sha256(token.strip()).digest()
+    return request.digest

@@ -35,12 +35,12 @@ class Never:
     asked = idle = False
 
 
-def served(recorder, bodies, *, max_batch=32):
-    """Return status and content of the answers to plain `bodies` that arrived together."""
+def served(recorder, bodies, *, max_batch=32, flags=PLAIN):
+    """Return status and content of the answers to `bodies`, plain ones, that arrived together."""
     spec = ReplicaSpec("", "", "1", "m", 0, 0, 0)
     server = Server(recorder, spec, max_batch, Never())
     data = server.answer(
-        [(i, PLAIN, -1, json.dumps(body).encode()) for i, body in enumerate(bodies)]
+        [(i, flags, -1, json.dumps(body).encode()) for i, body in enumerate(bodies)]
     )
     found, offset = [], 0
     while offset < len(data):
@@ -119,3 +119,37 @@ def test_p45_five_starts_that_fail_within_five_minutes_are_the_last():
     ] * 4 + [True]
     slow = Backoff()
     assert all(slow.pause(100.0 * i, was_ready=False) is not None for i in range(10))
+
+
+def v2(rows):
+    flat = [cell for row in rows for cell in row]
+    return {
+        "inputs": [{"name": "x", "shape": [len(rows), 2], "datatype": "FP32", "data": flat}],
+        "id": "a",
+    }
+
+
+def test_a_batch_of_every_form_gives_what_each_request_gives_alone():
+    bodies = [
+        [[1, 2]],
+        v2([[3, 4]]),
+        [1, 2],
+        {"x": [[5, 6]]},
+        v2([[7, 8], [9, 10]]),
+        [[1, 1], [2, 2]],
+    ]
+    together = served(Recorder(), bodies)
+    assert together == [served(Recorder(), [body])[0] for body in bodies]
+    strict = [v2([[3, 4]]), v2([[7, 8], [9, 10]]), v2([[5, 6]])]
+    together = served(Recorder(), strict, flags=0)
+    assert together == [served(Recorder(), [body], flags=0)[0] for body in strict]
+    assert together[0][1]["outputs"][0]["data"] == [6.0, 8.0]
+
+
+def test_a_model_that_loses_rows_of_a_batch_is_asked_for_each_request_alone():
+    class Loses(Recorder):
+        def run_arrays(self, arrays):
+            return [output[:1] for output in super().run_arrays(arrays)]
+
+    answers = served(Loses(), [[[1, 1]], [[2, 2]]])
+    assert [answer["outputs"] for _, answer in answers] == [[[2, 2]], [[4, 4]]]
