@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Handle = Any  # what allreduce_async_ gives back; only `wait` of the same engine reads it
 
+LOOPBACK_INTERFACE = "lo"
 START_TIMEOUT = 120.0  # seconds: every rank must have joined by then
 FACTORIES = {
     "horovod": "nbaas.engines.horovod:HorovodFactory",
@@ -73,6 +74,14 @@ class Rendezvous(Protocol):
 
     @property
     def address(self) -> str: ...
+    @property
+    def token(self) -> str:
+        """What ranks must show there; '' where only processes of this user can come."""
+
+    @property
+    def interfaces(self) -> Mapping[str, str]:
+        """The network interface of each host's ranks; a host that is not named uses loopback."""
+
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...

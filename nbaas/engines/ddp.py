@@ -1,4 +1,4 @@
-"""torch.distributed behind the engine interface: Gloo on the CPU, NCCL on GPUs, a file to meet at.
+"""torch.distributed behind the engine interface: Gloo on the CPU, NCCL on GPUs, a place to meet at.
 
 Rule: a rank may wait for a slow one without limit (rank 0 may evaluate for an hour); that a rank
 has gone shows at once by its closed connections, that one hangs is the supervisor's to see.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from nbaas.engines.base import (
+    LOOPBACK_INTERFACE,
     START_TIMEOUT,
     Engine,
     Handle,
@@ -28,13 +29,14 @@ from nbaas.engines.base import (
     staged,
     summable,
 )
+from nbaas.engines.keyvalue import torch_store
 from nbaas.errors import EngineError, EngineMissingError
 from nbaas.records import Slot
 
 if TYPE_CHECKING:
     import torch
 
-STORE_VARIABLE = "NBAAS_DDP_STORE"
+STORE_VARIABLE = "NBAAS_DDP_STORE"  # a file, or host:port/token
 NO_LIMIT = timedelta(days=30)
 WIDENED = {"int16": "int64"}
 MAX_DIMS = 8  # of a gathered tensor
@@ -42,6 +44,9 @@ MAX_DIMS = 8  # of a gathered tensor
 
 class FileRendezvous:
     """A new file in the job's directory (0700): only its owner can join."""
+
+    token = ""
+    interfaces: Mapping[str, str] = {}
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -161,16 +166,23 @@ class DdpFactory:
         return FileRendezvous(directory)
 
     def environment(self, slots: Sequence[Slot], rendezvous: Rendezvous) -> list[dict[str, str]]:
+        address, token = rendezvous.address, rendezvous.token
+        store = {STORE_VARIABLE: f"{address}/{token}" if token else address}
+        networks = [rendezvous.interfaces.get(slot.host, LOOPBACK_INTERFACE) for slot in slots]
         # Without the interface Gloo asks DNS for the host's own name.
-        place = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
-        return [{STORE_VARIABLE: rendezvous.address, **place} for _ in slots]
+        return [
+            {**store, "GLOO_SOCKET_IFNAME": network, "NCCL_SOCKET_IFNAME": network}
+            for network in networks
+        ]
 
     def start(self, slot: Slot, *, timeout: float = START_TIMEOUT) -> Engine:
         import torch
         import torch.distributed as dist
         from torch._C._distributed_c10d import FileStore
 
-        store = FileStore(os.environ[STORE_VARIABLE], slot.world_size)
+        place = os.environ[STORE_VARIABLE]
+        alone = place.startswith("/")
+        store = FileStore(place, slot.world_size) if alone else torch_store(place, timeout)
         _meet(store, slot, timeout)
         on_gpu = slot.gpu is not None and torch.cuda.is_available()
         try:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbaas.engines.base import (
+    LOOPBACK_INTERFACE,
     START_TIMEOUT,
     Engine,
     Handle,
@@ -32,6 +33,7 @@ from nbaas.engines.base import (
     staged,
     summable,
 )
+from nbaas.engines.keyvalue import POLL_INTERVAL, ask, horovod_place
 from nbaas.engines.rendezvous import KeyValueServer
 from nbaas.errors import EngineError, EngineMissingError
 from nbaas.records import Slot
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
 GLOO_TIMEOUT = 30  # seconds
 SPIN_TIME = 0.01  # seconds; a sleep would cost a small model's step more than its sums
 PAUSE = 0.0002  # seconds
-POLL_INTERVAL = 0.02  # seconds
 MEETING = "nbaas-here"  # scope in which ranks say that they are here
 WIDENED = {"bfloat16": "float32", "uint8": "int64", "int8": "int64", "int16": "int64"}
 
@@ -152,18 +153,21 @@ class HorovodFactory:
         return KeyValueServer()
 
     def environment(self, slots: Sequence[Slot], rendezvous: Rendezvous) -> list[dict[str, str]]:
-        host, _, port = rendezvous.address.rpartition(":")
+        host, port = horovod_place(rendezvous.address, rendezvous.token)
         shared = {
             "HOROVOD_CONTROLLER": "gloo",
             "HOROVOD_CPU_OPERATIONS": "gloo",
-            "HOROVOD_GLOO_IFACE": "lo",
             "HOROVOD_GLOO_RENDEZVOUS_ADDR": host,
             "HOROVOD_GLOO_RENDEZVOUS_PORT": port,
             "HOROVOD_GLOO_TIMEOUT_SECONDS": str(GLOO_TIMEOUT),
             # What it would log when a rank leaves is noise in the user's log; wait() says it.
             "HOROVOD_LOG_LEVEL": "fatal",
         }
-        return [shared | places for places in horovod_places(slots)]
+        networks = [rendezvous.interfaces.get(slot.host, LOOPBACK_INTERFACE) for slot in slots]
+        return [
+            shared | {"HOROVOD_GLOO_IFACE": network} | places
+            for network, places in zip(networks, horovod_places(slots), strict=True)
+        ]
 
     def start(self, slot: Slot, *, timeout: float = START_TIMEOUT) -> Engine:
         deadline = time.monotonic() + timeout
@@ -262,21 +266,3 @@ def meet(environ: os._Environ[str] | dict[str, str], slot: Slot, timeout: float)
                 f"rank {', '.join(absent)} of {slot.world_size} did not join within {timeout:g} s"
             )
         time.sleep(POLL_INTERVAL)
-
-
-def ask(host: str, port: int, method: str, target: str, body: bytes = b"") -> bytes:
-    """Return the rendezvous server's answer; raises EngineError when it is gone or refuses."""
-    import http.client  # not at the top: the supervisor stays small
-
-    connection = http.client.HTTPConnection(host, port, timeout=10)
-    try:
-        connection.request(method, target, body)
-        response = connection.getresponse()
-        answer = response.read()
-    except OSError as gone:
-        raise EngineError(f"the rendezvous at {host}:{port} does not answer: {gone}") from gone
-    finally:
-        connection.close()
-    if response.status != http.client.OK:
-        raise EngineError(f"the rendezvous at {host}:{port} answered {response.status}")
-    return answer

@@ -1,16 +1,21 @@
 """The key-value store where Horovod's Gloo contexts exchange their addresses, over HTTP.
 
-Rule: bound to one loopback address, answers processes of this user only, holds bytes and never
-unpickles them.  http.server would cost the supervisor 10 MB, so the four lines of HTTP that
-Horovod's client speaks are read here: one request a connection, the length of a body given.
+Rules: bound to one address.  On loopback it answers processes of this user only; on the network it
+answers who knows the job's secret, the first part of each path, since Horovod's client can send
+nothing else.  It holds bytes and never unpickles them.  http.server would cost the supervisor 10 MB,
+so the four lines of HTTP that Horovod's client speaks are read here: one request a connection, the
+length of a body given.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import socket
 import socketserver
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -25,13 +30,39 @@ class Readable(Protocol):
     def readline(self, limit: int, /) -> bytes: ...
 
 
-class KeyValueServer:
-    """PUT, GET and DELETE of /scope/key on a free port; GET /scope/ lists the scope's keys."""
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """A rendezvous somewhere on the network, for one start of a gang."""
 
-    def __init__(self) -> None:
-        self._server = _Server((LOOPBACK, 0), _Handler)
+    address: str  # host:port
+    token: str  # "<secret>.<start>": keys of two starts do not mix
+    interfaces: Mapping[str, str] = field(default_factory=dict)  # host -> network of its ranks
+
+    def close(self) -> None:
+        """Leave the server to whoever opened it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class KeyValueServer:
+    """PUT, GET and DELETE of /scope/key on a free port; GET /scope/ lists the scope's keys.
+
+    With a `secret` paths begin with `/<secret>.<start>:<anything>`.
+    """
+
+    token = ""
+    interfaces: Mapping[str, str] = {}
+
+    def __init__(self, host: str = LOOPBACK, secret: str = "") -> None:
+        if host != LOOPBACK and not secret:
+            raise ValueError(f"a rendezvous on {host} needs a secret")
+        self._server = _Server((host, 0), _Handler, secret)
         self.port: int = self._server.server_address[1]
-        self.address = f"{LOOPBACK}:{self.port}"
+        self.address = f"{host}:{self.port}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="rendezvous", daemon=True
         )
@@ -53,8 +84,10 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 512  # a gang joins at once
 
-    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
+    def __init__(self, address: tuple[str, int], handler: type[_Handler], secret: str) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
+        self.secret = secret
         self.values: dict[tuple[str, str], bytes] = {}
         self.guard = threading.Lock()
 
@@ -73,14 +106,19 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def _answer(self) -> tuple[int, bytes]:
         method, target, size = read_request(self.rfile)
-        if not same_user(self.client_address, self.server.server_address[1]):
+        secret, token = self.server.secret, ""
+        if secret:
+            token, _, target = target.removeprefix("/").partition("/")
+            if not hmac.compare_digest(token.partition(".")[0].encode(), secret.encode()):
+                return 403, b""
+        elif not same_user(self.client_address, self.server.server_address[1]):
             return 403, b""
         scope, _, key = target.removeprefix("/").partition("/")
         if not scope or "/" in key or not 0 <= size <= MAX_VALUE:
             return 400, b""
         value = self.rfile.read(size)
         with self.server.guard:
-            return answer(self.server.values, method, (scope, key), value)
+            return answer(self.server.values, method, (f"{token}/{scope}", key), value)
 
 
 def answer(

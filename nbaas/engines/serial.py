@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -48,7 +48,9 @@ class SerialEngine:
 
 @dataclass(frozen=True, slots=True)
 class NoRendezvous:
-    address: str = ""
+    address = ""
+    token = ""
+    interfaces: Mapping[str, str] = {}
 
     def close(self) -> None:
         pass

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from nbaas.engines.base import engine_named
 from nbaas.engines.proof import slots_of
+from nbaas.engines.rendezvous import KeyValueServer, Meeting
 from nbaas.records import to_json
 
 HERE = Path(__file__).parent
@@ -30,12 +32,25 @@ class RankEnd:
 
 
 def run_gang(
-    folder: Path, engine: str, world_size: int, program: str, *, absent: int | None = None
+    folder: Path,
+    engine: str,
+    world_size: int,
+    program: str,
+    *,
+    absent: int | None = None,
+    secret: str = "",
 ) -> list[RankEnd]:
-    """Run tests/engines/<program>.py as every rank of a world; one rank may never start."""
+    """Run tests/engines/<program>.py as every rank of a world; one rank may never start.
+
+    With a `secret` they meet as ranks of several hosts do.
+    """
     factory = engine_named(engine)
     slots = slots_of(world_size)
-    with factory.rendezvous(folder, slots) as rendezvous:
+    with contextlib.ExitStack() as stack:
+        rendezvous = stack.enter_context(factory.rendezvous(folder, slots))
+        if secret:
+            server = stack.enter_context(KeyValueServer("127.0.0.2", secret))
+            rendezvous = Meeting(server.address, f"{secret}.1", {"localhost": "lo"})
         ranks = [
             subprocess.Popen(
                 [sys.executable, str(HERE / f"{program}.py"), engine, json.dumps(to_json(slot))],

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from nbaas.engines.horovod import horovod_places
+from nbaas.engines.keyvalue import ask as keyvalue_ask
 from nbaas.engines.rendezvous import KeyValueServer, same_user
 from nbaas.records import Slot
 
@@ -91,6 +92,32 @@ def test_another_user_is_refused(server):
     command = [sys.executable, "-c", program, str(server.port)]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert shown.stdout.strip() == "403"
+
+
+def test_on_the_network_only_who_knows_the_secret_is_answered():
+    with pytest.raises(ValueError, match="needs a secret"):
+        KeyValueServer("127.0.0.2")
+    with KeyValueServer("127.0.0.2", secret="s3cret") as server:
+        where = server.address
+
+        def status(token: str, method: str = "GET", target: str = "/global/0") -> int:
+            connection = http.client.HTTPConnection(where, timeout=10)
+            connection.request(method, f"{token}{target}", b"v" if method == "PUT" else b"")
+            return connection.getresponse().status
+
+        assert status("/s3cret.1:80", "PUT") == 200
+        assert status("/s3cret.1:80") == 200
+        assert status("/s3cret.2:80") == 404  # another start of the gang sees nothing of the first
+        for wrong in ("", "/", "/s3cre.1:80", "/s3cret2:80", "/.1:80"):
+            assert status(wrong) == 403, wrong
+        assert keyvalue_ask(f"{where}/s3cret.1", 80, "GET", "/global/0") == b"v"
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("engine", ["horovod", "ddp"])
+def test_ranks_of_several_hosts_meet_by_the_secret(engine, gang):
+    ends = gang(engine, 2, "collectives_rank", secret="s3cret")
+    assert [end.code for end in ends] == [0, 0], ends
 
 
 def test_ranks_of_two_hosts_get_horovods_places():
