@@ -107,6 +107,9 @@ def parser() -> Parser:
     run.add_argument("--engine", default="", choices=["horovod", "ddp", "serial"])
     run.add_argument("--seed", type=int, metavar="S")
     endpoints = _command(commands, "endpoints", run_endpoints, "list what is served")
+    endpoints.add_argument("name", nargs="?", default="", help="the endpoint whose card is wanted")
+    endpoints.add_argument("--card", action="store_true", help="its model card, as Markdown")
+    endpoints.add_argument("--version", type=int, metavar="V", help="of this version")
     endpoints.add_argument("--json", action="store_true", help="one JSON object a line")
     serve = _command(commands, "serve", run_serve, "serve the deployed models without Jupyter")
     serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS")
@@ -290,8 +293,25 @@ def run_endpoints(arguments: argparse.Namespace, settings: Settings) -> int:
     from nbaas.deploy.client import list_endpoints
     from nbaas.records import to_json
 
+    if arguments.name or arguments.card:
+        return print_card(arguments, settings)
     rows = [to_json(endpoint) for endpoint in list_endpoints(settings)]
     show(rows, as_json=arguments.json, empty="no endpoint yet: %deploy in a notebook makes one")
+    return 0
+
+
+def print_card(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Print the card of a version: as text to a terminal, as Markdown with --card, as JSON."""
+    from nbaas.deploy.cards import read_card
+    from nbaas.records import to_json
+
+    if not arguments.name:
+        raise UsageError("a card needs an endpoint", hint="nbaas endpoints digits --card")
+    card = read_card(settings, arguments.name, arguments.version)
+    if arguments.json:
+        print(json.dumps(to_json(card)))
+    else:
+        print(card.markdown if arguments.card else card)
     return 0
 
 

@@ -14,7 +14,7 @@ from nbaas.jobs.store import list_jobs
 from nbaas.magics.flags import LineParser
 
 NAMED = {"%logs": "job", "%stop": "job", "%attach": "job", "%predict": "endpoint",
-         "%explain": "endpoint",
+         "%explain": "endpoint", "%endpoints": "endpoint",
          "%undeploy": "endpoint", "%rollback": "endpoint", "%train": "function",
          "%deploy": "module"}  # fmt: skip
 
@@ -68,7 +68,7 @@ def candidates(
 
 
 def _values(flag: str, namespace: Mapping[str, Any]) -> list[str]:
-    if flag in ("--exclude", "--example", "--names", "--tokens"):
+    if flag in ("--exclude", "--example", "--names", "--tokens", "--pre", "--post"):
         return _variables(namespace, lambda _: True)
     if flag == "--ranks":
         return ["2", "4"]

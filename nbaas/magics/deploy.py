@@ -9,9 +9,15 @@ from typing import Any
 
 from nbaas.config import load_settings
 from nbaas.deploy import client
+from nbaas.deploy.card import Card
+from nbaas.deploy.cards import read_card
+from nbaas.deploy.engine_choice import ENGINES
+from nbaas.deploy.files import KINDS
 from nbaas.deploy.registry import Options
 from nbaas.errors import DeployError, UsageError
+from nbaas.magics.files import file_named, predicted_file
 from nbaas.magics.flags import LineParser, number, whole_number
+from nbaas.magics.lineage import job_facts
 from nbaas.magics.shell import Shell
 from nbaas.magics.tables import Table
 from nbaas.magics.words import evaluate, split_line
@@ -22,7 +28,7 @@ def parsers() -> dict[str, LineParser]:
     return {
         "%deploy": deploy_parser(),
         "%predict": predict_parser(),
-        "%endpoints": LineParser("%endpoints", "List the endpoints with version, state and URL."),
+        "%endpoints": endpoints_parser(),
         "%undeploy": _named_parser("%undeploy", "Take an endpoint out of service; versions stay."),
         "%rollback": _rollback_parser(),
     }
@@ -39,6 +45,15 @@ def deploy_parser() -> LineParser:
     add("--replicas", type=whole_number, metavar="N", help="model processes")
     add("--max-batch", type=whole_number, metavar="B", help="rows in one call of the model")
     add("--max-wait", type=number, metavar="MS", help="milliseconds a lone row waits for others")
+    add("--pre", default="", metavar="FN", help="function run on the input before the model")
+    add("--post", default="", metavar="FN", help="function run on what the model returns")
+    add(
+        "--engine",
+        default="torch",
+        choices=ENGINES,
+        help="onnx, or auto: the faster one by measurement, if it gives the same answers",
+    )
+    add("--note", default="", metavar="TEXT", help="a sentence for the model card")
     add(
         "--canary",
         type=number,
@@ -50,8 +65,18 @@ def deploy_parser() -> LineParser:
 
 def predict_parser() -> LineParser:
     parser = LineParser("%predict", "Send an input to an endpoint over HTTP; returns its answer.")
-    parser.add_argument("name", nargs="?", help="the endpoint")
-    parser.add_argument("input", nargs="?", help="a name or an expression of the notebook")
+    add = parser.add_argument
+    add("name", nargs="?", help="the endpoint")
+    add("input", nargs="?", help="a name or an expression, or a file: " + ", ".join(KINDS))
+    add("--to", default="", metavar="FILE", help="where the answers to a file go")
+    return parser
+
+
+def endpoints_parser() -> LineParser:
+    parser = LineParser("%endpoints", "List the endpoints with version, state and URL.")
+    parser.add_argument("name", nargs="?", help="the endpoint whose card is wanted")
+    parser.add_argument("--card", action="store_true", help="the model card of the served version")
+    parser.add_argument("--version", type=whole_number, metavar="V", help="or of this version")
     return parser
 
 
@@ -113,15 +138,36 @@ def deploy(shell: Shell, parser: LineParser, line: str) -> Deployed:
     model = evaluate(found.model, shell.namespace)
     example = evaluate(found.example, shell.namespace) if found.example else None
     name = found.name or _name_for(found.model)
+    pre, post = (evaluate(f, shell.namespace) if f else None for f in (found.pre, found.post))
     given = {
         "replicas": found.replicas,
         "max_batch": found.max_batch,
         "max_wait": None if found.max_wait is None else found.max_wait / 1000,
+        "engine": found.engine,
     }
     options = Options(**{key: value for key, value in given.items() if value is not None})
+    return published(model, name, example, options, pre=pre, post=post, note=found.note)
+
+
+def published(
+    model: Any,
+    name: str,
+    example: Any,
+    options: Options,
+    *,
+    pre: Any = None,
+    post: Any = None,
+    note: str = "",
+) -> Deployed:
+    """Publish `model` with what its card will tell: the job that trained it, the note."""
+    settings = load_settings()
+    facts = job_facts(settings, model) | ({"note": note} if note else {})
     return deployed(
-        client.deploy(load_settings(), model, name=name, example=example, options=options)
-    )
+        client.deploy(
+            settings, model, name=name, example=example, options=options, facts=facts,
+            pre=pre, post=post,
+        )
+    )  # fmt: skip
 
 
 def predict(shell: Shell, parser: LineParser, line: str) -> Any:
@@ -130,8 +176,24 @@ def predict(shell: Shell, parser: LineParser, line: str) -> Any:
     found = parser.read_words(words)
     if not found.name or not found.input:
         raise UsageError("%predict needs an endpoint and an input", hint="%predict digits x")
+    path = file_named(found.input, shell.namespace)
+    if path is not None:
+        return predicted_file(found.name, path, found.to)
+    if found.to:
+        raise UsageError("--to is for files", hint="%predict digits rows.csv --to answers.csv")
     inputs = evaluate(found.input, shell.namespace)
+    if isinstance(inputs, Path):
+        return predicted_file(found.name, inputs, found.to)
     return client.predict(load_settings(), found.name, inputs)
+
+
+def listed(found: Any) -> Table | Card:
+    """Return the table of endpoints, or the card that was asked for."""
+    if not found.name:
+        if found.card or found.version:
+            raise UsageError("a card needs an endpoint", hint="%endpoints digits --card")
+        return endpoint_table()
+    return read_card(load_settings(), found.name, found.version)
 
 
 def endpoint_table() -> Table:

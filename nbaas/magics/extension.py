@@ -146,8 +146,7 @@ class NbaasMagics(Magics):
     @no_var_expand
     @_shown
     def endpoints(self, line: str) -> Any:
-        self._read("%endpoints", line)
-        return deploy.endpoint_table()
+        return deploy.listed(self._read("%endpoints", line))
 
     @line_magic
     @no_var_expand

@@ -12,6 +12,7 @@ from nbaas.capture import merge_result
 from nbaas.errors import JobError
 from nbaas.jobs.job import Job, JobStatus
 from nbaas.magics.failures import failure_error
+from nbaas.magics.lineage import note_trained
 from nbaas.records import State
 from nbaas.widgets.failure import failures_of
 
@@ -35,7 +36,9 @@ def bring_back(job: Job, contents: CellContents | None, namespace: dict[str, Any
     captured = contents or open_bundle(job.paths.bundle, blobs)
     for note in result.summary.notes:
         print(f"nbaas: {note}", file=sys.stderr)  # noqa: T201 - into the cell
-    return merge_result(result, namespace, captured)
+    names = merge_result(result, namespace, captured)
+    note_trained(job, names, namespace)
+    return names
 
 
 def raise_failure(job: Job, status: JobStatus, namespace: Mapping[str, Any]) -> None:

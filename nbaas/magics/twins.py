@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from nbaas.config import load_settings
 from nbaas.deploy import client
 from nbaas.deploy.registry import Options
 from nbaas.errors import UsageError
-from nbaas.magics.deploy import Deployed, deployed
+from nbaas.magics.deploy import Deployed, published
 from nbaas.magics.explain import Explanation, Words, explained
 from nbaas.magics.failures import shown_as_one_line
+from nbaas.magics.files import predicted_file
 from nbaas.magics.handle import JobHandle
 from nbaas.magics.jobs import attach as attach_to
 from nbaas.magics.shell import Shell
@@ -49,7 +51,7 @@ def attach(name: str) -> JobHandle:
         return attach_to(current_shell(), name)
 
 
-def deploy(
+def deploy(  # noqa: PLR0913 - one keyword a flag of %deploy
     model: Any,
     *,
     name: str,
@@ -57,17 +59,25 @@ def deploy(
     replicas: int = 1,
     max_batch: int = 0,
     max_wait: float = 0.0,
+    pre: Any = None,
+    post: Any = None,
+    engine: str = "torch",
+    note: str = "",
 ) -> Deployed:
-    """Publish a module as a version of the endpoint `name`; `max_wait` in seconds."""
+    """Publish a module, or a function that calls one, as a version of the endpoint `name`.
+
+    `pre` and `post` are functions run around it, `max_wait` is in seconds, `note` goes on its card.
+    """
     with shown_as_one_line():
-        options = Options(replicas=replicas, max_batch=max_batch, max_wait=max_wait)
-        settings = load_settings()
-        return deployed(client.deploy(settings, model, name=name, example=example, options=options))
+        options = Options(replicas=replicas, max_batch=max_batch, max_wait=max_wait, engine=engine)
+        return published(model, name, example, options, pre=pre, post=post, note=note)
 
 
 def predict(name: str, inputs: Any) -> Any:
-    """Return an endpoint's answer, asked over HTTP."""
+    """Return an endpoint's answer, asked over HTTP; `inputs` may be the Path of a file of rows."""
     with shown_as_one_line():
+        if isinstance(inputs, Path):
+            return predicted_file(name, inputs)
         return client.predict(load_settings(), name, inputs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nbaas.deploy.cards import read_card
 from nbaas.deploy.client import rollback, undeploy
 from nbaas.server.base import NbaasHandler
 from nbaas.server.guard import guarded
@@ -13,6 +14,7 @@ from nbaas.server.messages import (
     MOST_JOBS,
     MOST_POINTS,
     MOST_RANKS,
+    MOST_VERSIONS,
     Endpoints,
     Grace,
     Hosts,
@@ -93,6 +95,15 @@ class EndpointsHandler(NbaasHandler):
     @guarded("read")
     async def get(self) -> None:
         self.reply(Endpoints(await self.context.call(self.context.endpoints.rows)))
+
+
+class CardHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("GET",)
+
+    @guarded("read")
+    async def get(self, name: str) -> None:
+        version = self.integer("version", 0, most=MOST_VERSIONS) or None
+        self.reply(await self.context.call(read_card, self.context.settings, name, version))
 
 
 class UndeployHandler(NbaasHandler):

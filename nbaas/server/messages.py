@@ -15,6 +15,7 @@ MOST_JOBS = 10_000
 MOST_POINTS = 5_000
 MOST_RANKS = 4096
 MOST_BYTES = 1 << 50
+MOST_VERSIONS = 10**9
 DAY = 86_400.0  # seconds
 
 
@@ -27,7 +28,7 @@ class Grace(msgspec.Struct, forbid_unknown_fields=True):
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     """The version to serve; none is the one before."""
 
-    version: Annotated[int, msgspec.Meta(ge=1, le=10**9)] | None = None
+    version: Annotated[int, msgspec.Meta(ge=1, le=MOST_VERSIONS)] | None = None
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from nbaas._version import __version__
+from nbaas.deploy.card import Card
 from nbaas.server.jobs import JobDetail, JobRow
 from nbaas.server.logs import LONGEST, LogPart
 from nbaas.server.messages import (
@@ -19,6 +20,7 @@ from nbaas.server.messages import (
     MOST_JOBS,
     MOST_POINTS,
     MOST_RANKS,
+    MOST_VERSIONS,
     Endpoints,
     Grace,
     Hosts,
@@ -86,6 +88,10 @@ OPERATIONS = (
     ),
     Operation("get", "/nbaas/api/hosts", "Cores, memory, GPUs and who holds them", Hosts),
     Operation("get", "/nbaas/api/endpoints", "What is deployed", Endpoints, refusals=(503,)),
+    Operation(
+        "get", "/nbaas/api/endpoints/{name}/card", "The model card of a version", Card,
+        query=(Query("version", 0, 0, MOST_VERSIONS),), refusals=(404, 422),
+    ),
     Operation(
         "post", "/nbaas/api/endpoints/{name}/undeploy", "Take an endpoint down", Named,
         body=Nothing, refusals=(404, 413, 503),

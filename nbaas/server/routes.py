@@ -28,6 +28,7 @@ CONTROL: list[tuple[str, type[web.RequestHandler]]] = [
     (r"/nbaas/api/hosts", handlers.HostsHandler),
     (r"/nbaas/api/live", LiveHandler),
     (r"/nbaas/api/endpoints", handlers.EndpointsHandler),
+    (rf"/nbaas/api/endpoints/{NAME}/card", handlers.CardHandler),
     (rf"/nbaas/api/endpoints/{NAME}/undeploy", handlers.UndeployHandler),
     (rf"/nbaas/api/endpoints/{NAME}/rollback", handlers.RollbackHandler),
 ]

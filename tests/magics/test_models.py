@@ -64,3 +64,85 @@ def test_a_line_that_cannot_be_explained_is_one_sentence(served, line, said):
     cell = served.run(line)
     assert said in cell.error
     assert len(cell.lines) == 1
+
+
+TRAIN = """%%train --ranks 2 --engine ddp --name fit
+for epoch in range(2):
+    for a, b in loader:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(a), b)
+        loss.backward()
+        optimizer.step()
+"""
+
+
+def test_the_card_links_the_version_to_the_job_that_trained_it(served):
+    prepared = served.run("""
+from torch.utils.data import DataLoader, TensorDataset
+loader = DataLoader(TensorDataset(torch.rand(64, 64), torch.randint(0, 10, (64,))), 16)
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+""")
+    assert not prepared.error
+    trained = served.run(TRAIN)
+    assert not trained.error, trained.error
+    cell = served.run("""
+%deploy model --name fitted --example x --note "for <b>tests</b>"
+card = %endpoints fitted --card
+card""")
+    assert not cell.error, cell.error
+    card = cell.outputs[-1]
+    assert {"text/html", "text/markdown", "text/plain"} <= set(card)
+    text = card["text/plain"]
+    for told in ("fit (", "SUCCEEDED", "2 ranks", "8 in 2 epochs", "loss", "loader", "DataLoader",
+                 "time of ranks", "training code", "for <b>tests</b>", "FP32"):  # fmt: skip
+        assert told in text, told
+    assert "changed in the notebook" not in text
+    assert "<b>" not in card["text/html"]
+    shell = served.run("import sys\n!{sys.executable} -m nbaas.cli endpoints fitted --card")
+    assert "## fitted, version 1" in shell.stdout, shell.error
+    again = served.run("""
+optimizer.zero_grad(); model(x).sum().backward(); optimizer.step()
+_ = %deploy model --name fitted --example x
+print(get_ipython().run_line_magic("endpoints", "fitted --card"))""")
+    assert "changed in the notebook after this job" in again.stdout, again.error
+
+
+def test_a_file_of_rows_is_answered_with_progress(served):
+    cell = served.run("""
+import numpy as np
+rows = np.random.default_rng(0).normal(size=(600, 64)).astype("f4")
+np.savetxt("rows.csv", rows, delimiter=",")
+done = %predict digits rows.csv --to answers.csv
+print(done)""")
+    assert not cell.error, cell.error
+    assert "600 answers in answers.csv" in cell.stdout
+    assert "rows.csv to digits: 600 of 600 rows" in cell.outputs[0]["text/plain"]
+    check = served.run("""
+with open("answers.csv") as file:
+    header = file.readline().strip()
+answers = np.loadtxt("answers.csv", delimiter=",", skiprows=1)
+again = %predict digits rows[:5]
+print(header.split(",")[:2], answers.shape, np.abs(answers[:5] - again).max() < 1e-6)""")
+    assert check.stdout == "['output_0', 'output_1'] (600, 10) True\n", check.error
+    named = served.run(
+        "import pathlib\nnbaas.predict('digits', pathlib.Path('rows.csv')).path.name"
+    )
+    assert "rows-digits.csv" in named.texts(), named.error
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("%endpoints nothing --card", "no endpoint 'nothing'"),
+        ("%endpoints --card", "a card needs an endpoint"),
+        ("%endpoints digits --card --version 9", "digits has no version 9"),
+        ("%predict digits missing.csv", "missing.csv cannot be read"),
+        ("%predict digits x --to a.csv", "--to is for files"),
+        ("%deploy model --name digits --example x --pre 3", "--pre is a int, not a function"),
+        ("%deploy model --name digits --engine tensorrt", "invalid choice: 'tensorrt'"),
+    ],
+)
+def test_a_line_about_a_model_that_does_not_fit_is_one_sentence(served, line, said):
+    cell = served.run(line)
+    assert said in cell.error
+    assert len(cell.lines) == 1

@@ -270,3 +270,11 @@ def test_an_answer_is_explained_through_the_server(server, endpoints, model, req
     assert outputs["score"][0] == pytest.approx(max(expected(model, rows)[0]), abs=1e-5)
     parts = outputs[input_name(server)]
     assert sum(parts) == pytest.approx(outputs["score"][0] - outputs["baseline"][0], abs=1e-2)
+
+
+def test_the_card_of_a_version_is_told_by_the_server(server, endpoints):
+    card = server.get("nbaas/api/endpoints/digits/card").json
+    titles = [section["title"] for section in card["sections"]]
+    assert (card["name"], card["version"], titles[:2]) == ("digits", 1, ["Model", "Signature"])
+    assert server.get("nbaas/api/endpoints/nothing/card").status == 404
+    assert server.get("nbaas/api/endpoints/digits/card?version=9").status == 422
