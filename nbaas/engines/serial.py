@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -50,7 +50,7 @@ class SerialEngine:
 class NoRendezvous:
     address = ""
     token = ""
-    interfaces: Mapping[str, str] = {}
+    interfaces: Mapping[str, str] = field(default_factory=dict)
 
     def close(self) -> None:
         pass
