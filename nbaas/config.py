@@ -52,6 +52,17 @@ class Settings:
         return self.home / "endpoints"
 
 
+def own_folder(path: Path) -> Path:
+    """Return `path`; it and the parents that were missing are made for this user alone.
+
+    `mkdir(parents=True, mode=0o700)` leaves the parents open: others could list names of endpoints.
+    """
+    if not path.is_dir():
+        own_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
 def load_settings(environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
     """Return the settings in force; `flags` of value None count as not given.
 

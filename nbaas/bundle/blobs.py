@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nbaas.bundle.memory import address_of, equal_memory
+from nbaas.config import own_folder
 
 CHUNK = 8 << 20  # bytes hashed and written at a time
 # Memory that was stored before, by (address, bytes): what it held then, to be compared with now.
@@ -30,7 +31,7 @@ def store_blob(blobs: Path, memory: memoryview, address: int) -> str:
     if before is not None and _holds(blobs / before, memory, address):
         _mark_used(blobs / before)
         return before
-    blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(blobs)
     digest = _write(blobs, memory, address)
     if address:
         _stored[address, memory.nbytes] = digest

@@ -93,7 +93,7 @@ def read_manifest(directory: Path) -> Manifest:
             f"no complete bundle in {directory}",
             hint="its manifest is written last: run the cell again",
         ) from lost
-    except (ValueError, KeyError, TypeError, AttributeError) as wrong:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as wrong:
         raise BundleError(f"the manifest in {directory} is damaged: {wrong}") from wrong
 
 

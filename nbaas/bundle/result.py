@@ -23,6 +23,7 @@ from nbaas.bundle.reducers import register_reducers
 from nbaas.bundle.restoring import ValueUnpickler
 from nbaas.bundle.states import same
 from nbaas.bundle.store import Bundle, Loaded, check_files, write_values
+from nbaas.config import own_folder
 from nbaas.errors import BundleError
 
 CHANGE = "@change"
@@ -101,7 +102,7 @@ def write_result(
     loaded = bundle.loaded
     if loaded is None:
         raise BundleError("the bundle was never loaded here", hint="Bundle.load comes first")
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(directory)
     writer = _ResultWriter(loaded, namespace)
     stream = writer.stream()
     write_values(directory, stream, None)

@@ -24,6 +24,7 @@ from nbaas.bundle.contents import FORMAT, Cell, CellContents, ValueStream
 from nbaas.bundle.manifest import FileEntry, Manifest, Places
 from nbaas.bundle.memory import ALIGNMENT, LoadedRegions, Region, StoredRegion
 from nbaas.bundle.restoring import Classes, ValueUnpickler
+from nbaas.config import own_folder
 from nbaas.errors import BundleError
 
 WRITERS = 8  # threads that write blobs
@@ -35,7 +36,7 @@ BLOB_SIZE = 64 << 10  # bytes; smaller regions lie in one file of the bundle
 
 def build_bundle(directory: Path, contents: CellContents, blobs: Path) -> Manifest:
     """Return the manifest of the bundle written into `directory`, which is made."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(directory)
     places = write_values(directory, contents.values, blobs)
     files = {
         manifests.CELL: contents.cell.source.encode(),

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from nbaas.config import own_folder
 from nbaas.launchers.processes import Command, spawn
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # seconds
@@ -116,7 +117,7 @@ def start_child(
 
 def rotate(log: Path) -> None:
     """Set a log aside that has grown over LOG_LIMIT; make its folder."""
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(log.parent)
     with contextlib.suppress(OSError):
         if log.stat().st_size > LOG_LIMIT:
             log.replace(log.with_suffix(".old"))

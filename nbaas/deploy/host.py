@@ -16,7 +16,7 @@ import socket
 import time
 from pathlib import Path
 
-from nbaas.config import Settings, load_settings
+from nbaas.config import Settings, load_settings, own_folder
 from nbaas.deploy.control import runtime_folder, serve_control
 from nbaas.deploy.endpoints import Host, host_folder, state_path
 from nbaas.deploy.registry import write_secret
@@ -61,7 +61,7 @@ async def run_host(settings: Settings, host: str, port: int) -> None:
     """Serve until SIGTERM or until asked to end; the caller holds the lock."""
     become_subreaper()  # replicas are grandchildren, forked by the zygote
     folder = host_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(folder)
     listener = listening_socket(settings, host, port)
     sockets = runtime_folder(settings.home)
     for stale in sockets.glob("*.sock"):

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nbaas.config import Settings
+from nbaas.config import Settings, own_folder
 from nbaas.deploy.children import log_tail
 from nbaas.deploy.control import ask
 from nbaas.deploy.endpoints import host_folder, search_path, state_path
@@ -49,7 +49,7 @@ def _lock_held(path: Path) -> bool:
 
 def _try_lock(path: Path) -> int | None:
     """Return a descriptor that holds the lock, None where another process does."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(path.parent)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

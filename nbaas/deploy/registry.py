@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nbaas.config import own_folder
 from nbaas.deploy.manifest import DIGEST_LENGTH, MANIFEST, VersionManifest, read_manifest, sha256_of
 from nbaas.errors import BundleError, DeployError, EndpointNotFoundError, UsageError
 from nbaas.journal import JournalReader
@@ -85,9 +86,13 @@ def checked_name(name: Any) -> str:
 
 
 def apply(record: EndpointRecord, event: dict[str, Any]) -> EndpointRecord:
-    """Return `record` after one journal event; unknown events change nothing."""
+    """Return `record` after one journal event; an unknown one, or of another shape, changes nothing."""
     change = _CHANGES.get(str(event.get("event")))
-    return change(record, event) if change else record
+    try:
+        return change(record, event) if change else record
+    except (ValueError, TypeError, LookupError, AttributeError):
+        # One folder that somebody else wrote must not hide the other endpoints.
+        return record
 
 
 def _current(record: EndpointRecord, event: dict[str, Any]) -> EndpointRecord:
@@ -222,7 +227,7 @@ def publish(endpoints: Path, name: str, write: Callable[[Path], object]) -> tupl
     The directory appears whole or not at all; its last file is the manifest.
     """
     paths = endpoint_paths(endpoints, name)
-    paths.versions.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(paths.versions)
     draft = paths.root / f".draft-{secrets.token_hex(8)}"
     draft.mkdir(mode=0o700)
     try:
@@ -247,7 +252,7 @@ def discard(endpoints: Path, name: str, version: int) -> None:
 
 def write_secret(path: Path, text: str) -> None:
     """Write `text` so that its owner alone can read it and no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as file:

@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nbaas.config import own_folder
+
 if TYPE_CHECKING:
     # At run time it would bring a TOML parser into every supervisor.
     from nbaas.config import Settings
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 def take_lock(path: Path) -> int | None:
     """Return a descriptor that holds the lock of `path`, None where someone else does."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(path.parent)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

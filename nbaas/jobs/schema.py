@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from nbaas.config import own_folder
+
 APPLICATION_ID = 0x6E626161  # 'nbaa'
 VERSION = 1
 BUSY_TIMEOUT = 10.0  # seconds
@@ -50,7 +52,7 @@ CREATE TABLE buckets (
 
 def open_index(path: Path) -> sqlite3.Connection:
     """Return a connection to a whole index; one that is damaged or foreign is set aside first."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(path.parent)
     with _opening(path):
         connection = _connected(path)
         if _is_whole(connection):

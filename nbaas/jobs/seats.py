@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nbaas.config import own_folder
 from nbaas.jobs.locks import take_lock
 from nbaas.launchers.devices import usable_cores, visible_gpus
 from nbaas.records import JobPaths, JobSpec, Slot
@@ -124,7 +125,7 @@ class Seats:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own_folder(self._folder)
         fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)

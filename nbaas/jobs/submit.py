@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from nbaas.config import Settings
+from nbaas.config import Settings, own_folder
 from nbaas.engines.base import engine_named
 from nbaas.errors import JobError, JobRunningError
 from nbaas.jobs.events import EventLog
@@ -143,7 +143,7 @@ def _name_held(settings: Settings, spec: JobSpec) -> Iterator[int]:
 @contextlib.contextmanager
 def _made_whole(root: Path) -> Iterator[Path]:
     """Give a draft directory that becomes `root` at the end of the block, or nothing at all."""
-    root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_folder(root.parent)
     draft = root.with_name(f".{root.name}.draft")
     draft.mkdir(mode=0o700)
     try:
