@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from http.client import responses
 from typing import Any, ParamSpec, TypeVar
 
@@ -105,7 +106,9 @@ class NbaasHandler(ExtensionHandlerMixin, APIHandler):
     def integer(self, name: str, default: int, *, least: int = 0, most: int) -> int:
         """Return the query argument `name`; UsageError where it is no number in [least, most]."""
         text = self.get_query_argument(name, str(default))
-        if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
+        # Cut before it is read, since a megabyte of digits takes long; a cut one is still too large.
+        digits = text.lstrip("0")[:20] or "0"
+        if not (text.isascii() and text.isdigit() and least <= int(digits) <= most):
             raise UsageError(f"{name}={text[:40]!r} is not a number from {least} to {most}")
         return int(text)
 
@@ -116,6 +119,8 @@ class NbaasHandler(ExtensionHandlerMixin, APIHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))
         if isinstance(error, NbaasError):
             self.reply(error.to_json(), error.http_status)
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tornado import web
+
 from nbaas.deploy.cards import read_card
 from nbaas.deploy.client import rollback, undeploy
 from nbaas.server.base import NbaasHandler
@@ -121,7 +123,8 @@ class RollbackHandler(NbaasHandler):
 
     @guarded("write")
     async def post(self, name: str) -> None:
-        version = self.body(Wanted).version
+        wanted = self.body(Wanted).version
+        version = None if wanted is None else int(wanted)
         served = await self.context.call(rollback, self.context.settings, name, version)
         self.reply(Served(name, served.version))
 
@@ -132,6 +135,18 @@ class OpenApiHandler(NbaasHandler):
     @guarded("read")
     async def get(self) -> None:
         self.reply(document(self.base_url))
+
+
+class NothingHereHandler(NbaasHandler):
+    """What no other pattern matched."""
+
+    @guarded("read")
+    async def get(self) -> None:
+        raise web.HTTPError(404, "no such route; /nbaas/api/openapi.json lists them")
+
+    @guarded("write")
+    async def post(self) -> None:
+        raise web.HTTPError(404, "no such route; /nbaas/api/openapi.json lists them")
 
 
 def _detail(jobs: JobIndex, job_id: str, points: int) -> JobDetail:

@@ -26,9 +26,9 @@ class Grace(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """The version to serve; none is the one before."""
+    """The version to serve; none is the one before.  JSON knows one kind of number: 2.0 is 2."""
 
-    version: Annotated[int, msgspec.Meta(ge=1, le=MOST_VERSIONS)] | None = None
+    version: Annotated[float, msgspec.Meta(ge=1, le=MOST_VERSIONS, multiple_of=1)] | None = None
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):

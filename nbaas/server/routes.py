@@ -40,4 +40,9 @@ GATEWAY: list[tuple[str, type[web.RequestHandler]]] = [
     (rf"/nbaas/predict/{NAME}{VERSION}", ProxyHandler),
 ]
 
-ROUTES = CONTROL + GATEWAY
+# Whatever else is below /nbaas: a client that reads JSON must not be sent jupyter-server's page.
+ELSEWHERE: list[tuple[str, type[web.RequestHandler]]] = [
+    (r"/nbaas(?:/.*)?", handlers.NothingHereHandler),
+]
+
+ROUTES = CONTROL + GATEWAY + ELSEWHERE

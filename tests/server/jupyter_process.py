@@ -5,6 +5,8 @@ For the tests of the server and of the browser, whose conftest puts this folder 
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -89,6 +91,11 @@ class Server:
                     self.cookies[name] = value
             connection.close()
         return self.cookies
+
+    def cookie_secret(self) -> bytes:
+        """Return what the server signs its cookies with: who has it may come in."""
+        (path,) = self.home.parent.rglob("jupyter_cookie_secret")
+        return hmac.new(path.read_bytes(), digestmod=hashlib.sha256).digest()
 
     def cookie_header(self) -> str:
         return "; ".join(f"{name}={value}" for name, value in self.log_in().items())

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+from time import time
 
 import pytest
 from jupyter_server.serverapp import ServerApp
 from tornado.routing import PathMatches
+from tornado.web import create_signed_value
 
 from nbaas.server.live import LiveHandler
 from nbaas.server.routes import ROUTES
 
 pytestmark = pytest.mark.ranks
 
+DAY = 86_400  # seconds
+ANN = json.dumps(
+    dict.fromkeys(("username", "name", "display_name", "initials", "color", "avatar_url"), "ann")
+)
 JOB = "20260101-000000-00000000"
 PATHS = [
     "/nbaas/api/openapi.json",
@@ -31,6 +38,7 @@ PATHS = [
     "/nbaas/v2/models/digits",
     "/nbaas/v2/models/digits/versions/1/infer",
     "/nbaas/predict/digits",
+    "/nbaas/api/nothing/here",
 ]
 
 
@@ -113,6 +121,23 @@ def test_p60_a_forged_cookie_is_refused(server, method, path):
     name = next(name for name in server.log_in() if name.startswith("username"))
     forged = f'{name}="2|1:0|10:1700000000|8:username|4:cm9v|{"0" * 64}"'
     assert send(server, method, path, token=None, Cookie=forged).status == 403
+
+
+@each_call
+def test_p60_a_cookie_that_is_too_old_or_of_another_server_is_refused(server, method, path):
+    """Signed as this server signs, but 40 days ago; signed today, but by somebody else."""
+    name = next(name for name in server.log_in() if name.startswith("username"))
+    old = create_signed_value(server.cookie_secret(), name, ANN, clock=lambda: time() - 40 * DAY)
+    foreign = create_signed_value(b"another server's secret", name, ANN)
+    for value in (old, foreign):
+        cookie = f'{name}="{value.decode()}"'
+        assert send(server, method, path, token=None, Cookie=cookie).status == 403
+
+
+def test_p60_the_cookie_that_was_too_old_is_let_in_when_it_is_new(server):
+    name = next(name for name in server.log_in() if name.startswith("username"))
+    value = create_signed_value(server.cookie_secret(), name, ANN).decode()
+    assert server.get("nbaas/api/jobs", token=None, Cookie=f'{name}="{value}"').status == 200
 
 
 @each_call
