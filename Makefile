@@ -24,6 +24,11 @@ test: setup
 	lint-imports
 	pytest $(PYTEST) || pytest --last-failed --last-failed-no-failures=none $(PYTEST)
 
+# The promises P60 to P71, which `make test` runs as well.
+.PHONY: test-security
+test-security: setup
+	pytest -m security $(PYTEST)
+
 setup:
 	@bash .ci/setup
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from nbaas.config import Settings
 
 ROOT = Path(__file__).parent.parent
+SECURITY = re.compile(r"test_p(?:6\d|7[01])_")  # the promises of the security suite
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the security suite by their names, wherever they stand."""
+    for item in items:
+        if SECURITY.match(item.name) or "/tests/security/" in item.path.as_posix():
+            item.add_marker(pytest.mark.security)
 
 
 @pytest.fixture

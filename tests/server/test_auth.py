@@ -31,6 +31,7 @@ PATHS = [
     "/nbaas/api/hosts",
     "/nbaas/api/live",
     "/nbaas/api/endpoints",
+    "/nbaas/api/endpoints/digits/card",
     "/nbaas/api/endpoints/digits/undeploy",
     "/nbaas/api/endpoints/digits/rollback",
     "/nbaas/v2",
