@@ -111,6 +111,7 @@ def parser() -> Parser:
     endpoints.add_argument("--card", action="store_true", help="its model card, as Markdown")
     endpoints.add_argument("--version", type=int, metavar="V", help="of this version")
     endpoints.add_argument("--json", action="store_true", help="one JSON object a line")
+    _export_command(commands)
     serve = _command(commands, "serve", run_serve, "serve the deployed models without Jupyter")
     serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS")
     serve.add_argument("--port", type=int, default=0, metavar="P", help="0 takes a free one")
@@ -125,6 +126,17 @@ def _command(commands: Any, name: str, run: Callable[..., int], about: str) -> P
     made: Parser = commands.add_parser(name, help=about, description=about)
     made.set_defaults(run=run)
     return made
+
+
+def _export_command(commands: Any) -> None:
+    about = "write a deployed version for elsewhere: an image, KServe, or a model file"
+    export = _command(commands, "export", run_export, about)
+    export.add_argument("name", help="the endpoint")
+    export.add_argument("directory", help="a new folder")
+    export.add_argument("--to", required=True, metavar="FORM",
+                        help="image, kserve, torchscript, onnx or torch-export")  # fmt: skip
+    export.add_argument("--version", type=int, metavar="V", help="not the served one but this")
+    export.add_argument("--image", default="", metavar="NAME", help="name of the image to build")
 
 
 def _engine_commands(commands: Any) -> None:
@@ -312,6 +324,19 @@ def print_card(arguments: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps(to_json(card)))
     else:
         print(card.markdown if arguments.card else card)
+    return 0
+
+
+def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
+    from pathlib import Path
+
+    from nbaas.deploy.packages import export_version
+
+    made = export_version(
+        settings, arguments.name, arguments.to, Path(arguments.directory),
+        version=arguments.version, image=arguments.image,
+    )  # fmt: skip
+    print(made)
     return 0
 
 

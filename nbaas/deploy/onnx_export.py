@@ -78,11 +78,6 @@ def exported(folder: Path, signature: Signature, *, batchable: bool) -> dict[str
 
 def write_onnx(model: Any, inputs: list[Any], path: Path, signature: Signature) -> None:
     """Export with every size that the signature leaves open as a dynamic one."""
-    rows = torch.export.Dim("rows")
-    shapes = tuple(
-        {i: rows if i == 0 else torch.export.Dim.AUTO for i, n in enumerate(s.shape) if n == -1}
-        for s in signature.inputs
-    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -90,12 +85,21 @@ def write_onnx(model: Any, inputs: list[Any], path: Path, signature: Signature) 
             tuple(inputs),
             dynamo=True,
             verbose=False,
-            dynamic_shapes=(shapes,),  # forward takes *inputs: one argument, a tuple
+            dynamic_shapes=(dynamic_shapes(signature),),  # forward takes *inputs: one argument
             input_names=[s.name for s in signature.inputs],
             output_names=[s.name for s in signature.outputs],
         )
     assert program is not None  # noqa: S101 - by dynamo
     program.save(str(path), external_data=False)
+
+
+def dynamic_shapes(signature: Signature) -> tuple[dict[int, Any], ...]:
+    """Return the sizes that each input leaves open, the first one the same for all."""
+    rows = torch.export.Dim("rows")
+    return tuple(
+        {i: rows if i == 0 else torch.export.Dim.AUTO for i, n in enumerate(s.shape) if n == -1}
+        for s in signature.inputs
+    )
 
 
 def repeat(rows: Any, size: int) -> Any:
