@@ -35,6 +35,10 @@ class Settings:
     warm: bool = True  # ranks are forked from a process that has torch imported
     zygote_idle: float = 1800.0  # that process ends after so long without a request
     large_value: int = 10 << 20  # a captured value over this is named before launch
+    gpu_hour_price: float = 0.0  # what a GPU costs an hour; 0: jobs show no costs for it
+    core_hour_price: float = 0.0  # what a processor core costs an hour
+    kwh_price: float = 0.0  # what a kilowatt-hour costs
+    currency: str = ""  # as it is written behind an amount
     host_timeout: float = 10.0  # another machine that says nothing for so long is lost
     ssh_config: str = ""  # given to ssh as -F; "" is the user's own configuration
     clusters: dict[str, Any] = field(default_factory=dict)  # name -> hosts, python, workdir, ...

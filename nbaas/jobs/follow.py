@@ -13,6 +13,7 @@ from typing import Any
 from nbaas.jobs.displays import DisplayReader
 from nbaas.jobs.job import Job, JobStatus, MetricReader
 from nbaas.jobs.logs import collapse
+from nbaas.jobs.pictures import Logged, PictureReader
 from nbaas.records import Metric
 
 INTERVAL = 0.1  # seconds between two looks
@@ -27,6 +28,7 @@ class Update:
     metrics: dict[int, list[Metric]] = field(default_factory=dict)
     log: str = ""
     displays: tuple[dict[str, Any], ...] = ()
+    pictures: tuple[Logged, ...] = ()
 
 
 def follow(job: Job, *, rank: int = 0, interval: float = INTERVAL) -> Iterator[Update]:
@@ -35,7 +37,7 @@ def follow(job: Job, *, rank: int = 0, interval: float = INTERVAL) -> Iterator[U
     `rank` is the one whose log is read.  An update comes when something is new, the first at once.
     """
     log = job.log(rank)
-    displays = DisplayReader(job.paths)
+    displays, pictures = DisplayReader(job.paths), PictureReader(job.paths)
     readers = {slot.rank: MetricReader(job.paths.metrics(slot.rank)) for slot in job.spec.slots}
     shown: JobStatus | None = None
     while True:
@@ -46,8 +48,8 @@ def follow(job: Job, *, rank: int = 0, interval: float = INTERVAL) -> Iterator[U
         if skipped:
             text = f"\n[{skipped:,} bytes of log left out: %logs {job.name}]\n{text}"
         metrics = {index: rows for index, reader in readers.items() if (rows := reader.read())}
-        update = Update(status, metrics, text, tuple(displays.read()))
-        if status != shown or metrics or text or update.displays:
+        update = Update(status, metrics, text, tuple(displays.read()), tuple(pictures.read()))
+        if status != shown or metrics or text or update.displays or update.pictures:
             shown = status
             yield update
         if status.state.final:

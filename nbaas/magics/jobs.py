@@ -130,6 +130,7 @@ def attach(shell: Shell, name: str | None) -> JobHandle:
     """Return the handle of a job whose panel, with everything replayed, opens in the cell."""
     job = job_named(name)
     watch = watched(shell, job)
+    watch.run.tail = True
     watch.show.open(watch.run)
     thread = threading.Thread(target=watch.in_background, name="watch", daemon=True)
     thread.start()

@@ -13,8 +13,20 @@ from typing import TYPE_CHECKING, Any
 from nbaas.widgets.run import RunView
 from nbaas.widgets.terminal import TEXT_INTERVAL, Show, TerminalShow
 
+Bundle = tuple[dict[str, Any], dict[str, Any]]
+
 if TYPE_CHECKING:
     from nbaas.widgets.panel import Ask
+
+
+def final_outputs(run: RunView, now: float) -> tuple[Bundle, dict[str, Any]]:
+    """Return what stays of a run: data and metadata of its figure, data of its summary."""
+    from nbaas.widgets.figure import mime_bundle
+    from nbaas.widgets.summary import summary_html, summary_text
+
+    text = summary_text(run, now)
+    summary = {"text/plain": text, "text/html": summary_html(run, now)}
+    return mime_bundle(run.title(now), run.line(now), run.curves), summary
 
 
 def show_for(*, has_kernel: bool, on_ask: Ask) -> Show:
@@ -63,17 +75,14 @@ class NotebookShow:
 
         display(data, metadata=metadata, raw=True)
 
-    def tell(self, message: dict[str, Any]) -> None:
-        self._panel.tell(message)
+    def tell(self, message: dict[str, Any], *buffers: bytes) -> None:
+        self._panel.tell(message, *buffers)
 
     def close(self, run: RunView) -> None:
-        from nbaas.widgets.figure import mime_bundle
-
         now = time.time()
-        line = run.line(now)
         self._panel.show(run.view(now), run.curves, last=True)
-        data, metadata = mime_bundle(run.title(now), line, run.curves)
-        self._figure.update(data, metadata=metadata, raw=True)
-        self._line.update({"text/plain": line}, raw=True)
+        (figure, metadata), summary = final_outputs(run, now)
+        self._figure.update(figure, metadata=metadata, raw=True)
+        self._line.update(summary, raw=True)
         # The widget stays open: a page that was loaded anew meanwhile does not know the display's
         # id, so it goes on showing the panel, which then holds the whole history.

@@ -146,7 +146,8 @@ def watched(shell: Shell, job: Job, epochs: int | None = None) -> Watch:
     buttons = Buttons(job)
     show = show_for(has_kernel=shell.has_kernel, on_ask=buttons)
     buttons.show = show
-    return Watch(job, RunView(job.spec, describe(job.spec.slots), epochs=epochs), show)
+    run = buttons.run = RunView(job.spec, describe(job.spec.slots), epochs=epochs)
+    return Watch(job, run, show)
 
 
 def _in_cell(shell: Shell, watch: Watch, started: Submitted) -> None:
@@ -163,6 +164,7 @@ def _in_cell(shell: Shell, watch: Watch, started: Submitted) -> None:
 
 
 def _in_background(watch: Watch, started: Submitted) -> JobHandle:
+    watch.run.tail = True
     watch.show.open(watch.run)
     thread = threading.Thread(target=watch.in_background, name="watch", daemon=True)
     thread.start()

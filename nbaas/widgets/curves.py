@@ -17,6 +17,7 @@ import numpy as np
 
 Points = tuple[np.ndarray, np.ndarray]  # steps float64, values float32
 POINTS_DRAWN = 2000  # of one curve, about one per pixel and its peaks
+MOST_CURVES = 64  # of one run that a front end draws; what is more is in the table
 SCORES = ("acc", "f1", "precision", "recall", "auc", "score", "iou", "dice", "bleu", "r2")
 
 

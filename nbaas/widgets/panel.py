@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
-from nbaas.widgets.curves import POINTS_DRAWN, Curve, Curves, Points, packed
+from nbaas.widgets.curves import MOST_CURVES, POINTS_DRAWN, Curve, Curves, Points, packed
 
 UPDATES_PER_SECOND = 10
 POINTS_APPENDED = POINTS_DRAWN // 4  # of one curve in one update
@@ -40,7 +41,7 @@ class Panel(anywidget.AnyWidget):
     `view` is everything small, as panel.js draws it; curves travel as messages.
     """
 
-    _esm = front_end("uplot.js", "chart.js", "panel.js", "widget.js")
+    _esm = front_end("uplot.js", "chart.js", "gallery.js", "panel.js", "widget.js")
     _css = front_end("uplot.css", "panel.css")
     view = traitlets.Dict().tag(sync=True)
 
@@ -74,9 +75,9 @@ class Panel(anywidget.AnyWidget):
             self._append()
         return True
 
-    def tell(self, message: dict[str, Any]) -> None:
-        """Send a small message to the views, such as the log of a rank."""
-        self.send(message)
+    def tell(self, message: dict[str, Any], *buffers: bytes) -> None:
+        """Send a small message to the views, such as the log of a rank or a picture."""
+        self.send(message, list(buffers))
 
     def _append(self) -> None:
         rewound = sum(curve.rewound for curve in self._curves)
@@ -84,9 +85,8 @@ class Panel(anywidget.AnyWidget):
             self._rewound = rewound
             self._replace()
             return
-        fresh = [
-            curve for curve in self._curves if len(curve.values) > self._sent.get(curve.name, 0)
-        ]
+        drawn = islice(self._curves, MOST_CURVES)
+        fresh = [curve for curve in drawn if len(curve.values) > self._sent.get(curve.name, 0)]
         if any(self._held.get(curve.name, 0) > POINTS_HELD for curve in fresh):
             self._replace()
         elif fresh:
@@ -97,7 +97,7 @@ class Panel(anywidget.AnyWidget):
 
     def _replace(self) -> None:
         self._held.clear()
-        curves = list(self._curves)
+        curves = list(islice(self._curves, MOST_CURVES))
         points = [curve.points(between=self._range) for curve in curves]
         self._send_curves(curves, points, reset=True)
 

@@ -6,21 +6,26 @@ Pure, but for the clock that `view` is given.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from nbaas.jobs.blame import EXIT_STOPPED
 from nbaas.jobs.follow import Update
 from nbaas.jobs.job import JobStatus, RankStatus
+from nbaas.jobs.pictures import Logged
 from nbaas.records import JobSpec, Metric, State
-from nbaas.widgets.curves import Curve, Curves
+from nbaas.widgets.curves import MOST_CURVES, Curve, Curves
+from nbaas.widgets.meters import Progress, RankLine, Rate
 from nbaas.worker.progress import Phase
 
-RATE_WINDOW = 3.0  # seconds over which the samples per second are averaged
 NOT_CURVES = frozenset({"rows"})  # counted, not drawn
 STATS = 4  # values beside the progress bar
+SLOW_SHARE = 0.25  # of a step: others wait so much longer than the slowest rank
+SLOW_TIME = 0.002  # seconds: below, it is chance
+SHORT_STEP = 0.003  # seconds
+GOOD_SHARE = 0.75  # of what the ranks could gain
+MOST_PICTURES = 64  # names of pictures and histograms that a panel lists
 PHASES = {
     Phase.ABSENT: "waiting",
     Phase.BORN: "starting",
@@ -29,69 +34,6 @@ PHASES = {
     Phase.RETURNING: "returning",
     Phase.DONE: "done",
 }
-
-
-@dataclass(slots=True)
-class RankLine:
-    """The newest that is known of one rank; bytes and seconds, `cpu` in cores."""
-
-    rank: int
-    state: str = "waiting"
-    step: int | None = None
-    step_time: float | None = None
-    memory: float | None = None
-    cpu: float | None = None
-    gpu_memory: float | None = None
-
-    def view(self) -> dict[str, Any]:
-        shown = {
-            "rank": self.rank,
-            "state": self.state,
-            "step": self.step,
-            "step_ms": None if self.step_time is None else 1000 * self.step_time,
-            "memory": self.memory,
-            "cpu": self.cpu,
-        }
-        return shown if self.gpu_memory is None else {**shown, "gpu": _gigabytes(self.gpu_memory)}
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far the loop is; None where nobody knows the end."""
-
-    epoch: int = 0
-    epochs: int | None = None
-    batch: int = 0
-    batches: int | None = None
-
-    @property
-    def part(self) -> float | None:
-        """The part of the whole run that is done, of the epoch where the epochs are unknown."""
-        in_epoch = self.batch / self.batches if self.batches else None
-        if not self.epochs or in_epoch is None or not self.epoch:
-            return in_epoch
-        return min(1.0, (self.epoch - 1 + in_epoch) / self.epochs)
-
-
-@dataclass(slots=True)
-class Rate:
-    """Samples per second over the last RATE_WINDOW seconds of steps."""
-
-    recent: deque[tuple[float, float]] = field(default_factory=deque)  # time, samples
-    best: float = 0.0
-
-    def add(self, moment: float, samples: float) -> None:
-        self.recent.append((moment, samples))
-        while len(self.recent) > 2 and moment - self.recent[0][0] > RATE_WINDOW:  # noqa: PLR2004 - a rate needs two
-            self.recent.popleft()
-        if self.recent[-1][0] - self.recent[0][0] > RATE_WINDOW / 2:
-            self.best = max(self.best, self.now)
-
-    @property
-    def now(self) -> float:
-        seconds = self.recent[-1][0] - self.recent[0][0] if self.recent else 0.0
-        samples = sum(count for _, count in list(self.recent)[1:])
-        return samples / seconds if seconds > 0 else 0.0
 
 
 class RunView:
@@ -111,11 +53,16 @@ class RunView:
         self.rate = Rate()
         self.ranks = [RankLine(slot.rank) for slot in spec.slots]
         self.facts: Sequence[str] = ()
+        self.tail = False  # the panel shows the log of rank 0: nobody prints it
+        self.cost = ""  # what it has used, in one line
+        self.pictures: dict[str, list[Logged]] = {}  # by name, oldest first
 
     def take_update(self, update: Update) -> None:
         """Take in what `nbaas.jobs.follow` yields."""
         self.take_status(update.status)
         self.take(update.metrics)
+        for logged in update.pictures:
+            self.pictures.setdefault(logged.name, []).append(logged)
 
     def take_status(self, status: JobStatus) -> None:
         self.state = status.state
@@ -126,7 +73,9 @@ class RunView:
         for line, rank in zip(self.ranks, status.ranks, strict=False):
             line.state = _rank_state(rank)
             line.step = max(line.step or 0, rank.progress.step) or line.step
-            line.step_time = rank.progress.step_time or line.step_time
+            # The last step's, until the journal tells the mean of a second.
+            if line.waits.step is None:
+                line.step_time = rank.progress.step_time or line.step_time
         if status.ranks:
             counters = status.ranks[0].progress
             self.progress.epoch = max(self.progress.epoch, counters.epoch)
@@ -143,6 +92,7 @@ class RunView:
                     self.curves.append(metric.step, metric.values)
                 else:
                     self._take_step(rank, metric)
+        self._mark_slow()
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the job was made, up to its end; `now` since the epoch."""
@@ -171,7 +121,39 @@ class RunView:
             "stats": self._stats(),
             "ranks": [line.view() for line in self.ranks],
             "facts": list(self.facts),
+            "scaling": self.scaling(),
+            "cost": self.cost,
+            "tail": self.tail,
+            "pictures": [
+                {"name": name, "count": len(logged), "histogram": logged[-1].file == ""}
+                for name, logged in islice(self.pictures.items(), MOST_PICTURES)
+            ],
+            "left_out": max(0, len(self.curves.by_name) - MOST_CURVES),
         }
+
+    def scaling(self) -> str:
+        """Return how much the ranks gain over one of them, as far as their waiting tells; '' if alone."""
+        meters = [line.waits for line in self.ranks if line.waits.stepping]
+        world_size = len(self.ranks)
+        if world_size == 1 or len(meters) < world_size:
+            return ""
+        share = sum(meter.waiting / meter.stepping for meter in meters) / world_size
+        gain = world_size * (1 - min(share, 1.0))
+        text = f"{world_size} ranks: at most {gain:.1f} times one"
+        text += f", a rank spends {share:.0%} of a step waiting for others"
+        step = min(meter.step or 0.0 for meter in meters)
+        if step < SHORT_STEP and gain < world_size * GOOD_SHARE:
+            text += f"; steps of {1000 * step:.1f} ms are short for more than one rank"
+        return text
+
+    def _mark_slow(self) -> None:
+        """Mark the rank that waits least, where the others wait for it."""
+        waits = [line.waits.wait for line in self.ranks if line.waits.wait is not None]
+        step = max((line.waits.step or 0.0 for line in self.ranks), default=0.0)
+        gap = max(waits) - min(waits) if len(waits) == len(self.ranks) > 1 else 0.0
+        apart = gap > max(SLOW_SHARE * step, SLOW_TIME)
+        for line in self.ranks:
+            line.slow = apart and line.waits.wait == min(waits)
 
     def eta(self, now: float) -> float | None:
         """Return the seconds left, None where the number of epochs is unknown."""
@@ -224,9 +206,12 @@ class RunView:
     def _take_system(self, line: RankLine, metric: Metric) -> None:
         values = metric.values
         line.memory = values.get("rss", line.memory)
-        line.step_time = values.get("step_time") or line.step_time
+        if "step_time" in values and "wait" in values:
+            line.step_time = values["step_time"]
+            line.waits.add(metric.step, values["step_time"], values["wait"])
         line.cpu = values["cpu"] / 100 if "cpu" in values else line.cpu
         line.gpu_memory = values.get("gpu_memory", line.gpu_memory)
+        line.gpu_use = values.get("gpu_use", line.gpu_use)
 
     def _leading(self) -> list[Curve]:
         groups = self.curves.groups()
@@ -283,7 +268,3 @@ def clock(seconds: float) -> str:
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
-
-
-def _gigabytes(count: float) -> str:
-    return f"{count / (1 << 30):.1f} GB"

@@ -28,7 +28,7 @@ class Show(Protocol):
     def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Show a figure or another rich output of rank 0; main thread only."""
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, message: dict[str, Any], *buffers: bytes) -> None:
         """Answer what the panel asked for."""
 
     def close(self, run: RunView) -> None:
@@ -62,7 +62,7 @@ class TerminalShow:
     def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:  # noqa: ARG002 - a terminal shows text
         self.write(str(data.get("text/plain", "")) + "\n")
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, message: dict[str, Any], *buffers: bytes) -> None:
         """A terminal has no buttons that ask."""
 
     def close(self, run: RunView) -> None:

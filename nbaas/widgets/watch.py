@@ -11,13 +11,17 @@ import contextlib
 import json
 import queue
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.jobs.blame import log_tail, read_failures
+from nbaas.jobs.cost import cost_of, prices_of
 from nbaas.jobs.follow import Update, follow
 from nbaas.jobs.job import Job, JobStatus
+from nbaas.jobs.pictures import png_of
 from nbaas.placement import describe
 from nbaas.widgets.run import RunView, fact_lines
 from nbaas.widgets.terminal import Show, TerminalShow
@@ -61,6 +65,7 @@ class Buttons:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.show: Show | None = None
+        self.run: RunView | None = None
 
     def __call__(self, message: Mapping[str, Any]) -> None:
         match message.get("kind"):
@@ -70,11 +75,28 @@ class Buttons:
                 self._apart(self.job.kill)
             case "log":
                 self._log(message.get("rank"))
+            case "picture":
+                self._picture(message.get("name"), message.get("index"))
 
     def _log(self, rank: Any) -> None:
         if self.show is not None and rank in range(self.job.spec.world_size):
             text = log_tail(self.job.paths, rank, LOG_SHOWN)
             self.show.tell({"kind": "log", "rank": rank, "text": text or "nothing printed"})
+
+    def _picture(self, name: Any, index: Any) -> None:
+        """Send the picture or histogram `index` of a name; the last one for an index past the end."""
+        logged = self.run.pictures.get(name) if self.run is not None else None
+        if self.show is None or not logged or not isinstance(index, int):
+            return
+        at = min(max(index, 0), len(logged) - 1)
+        shown, first = logged[at], logged[0]
+        message = {"kind": "picture", "name": name, "index": at, "step": shown.step}
+        if shown.file:
+            self.show.tell(message, png_of(self.job.paths, shown))
+        else:
+            bars = {"counts": list(shown.counts), "low": shown.low, "high": shown.high}
+            before = {"counts": list(first.counts), "low": first.low, "high": first.high}
+            self.show.tell({**message, **bars, "strange": shown.strange, "first": before})
 
     def _apart(self, verb: Any) -> None:
         # A supervisor that does not answer may take seconds: not on the thread that hears.
@@ -124,9 +146,12 @@ class Watch:
 
     def finish(self) -> JobStatus:
         """Leave what stays in the notebook; returns the final status."""
+        status = self.job.status()
         self.run.facts = fact_lines(read_facts(self.job))
+        prices = prices_of(load_settings())
+        self.run.cost = cost_of(self.job, status, prices, time.time()).line()
         self.show.close(self.run)
-        return self.job.status()
+        return status
 
     def _take(self, update: Update) -> None:
         self.run.take_update(update)

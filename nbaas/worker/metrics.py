@@ -13,13 +13,14 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from nbaas.journal import JournalWriter, frame
+from nbaas.journal import JournalReader, JournalWriter, frame
 from nbaas.records import Metric
 
 FLUSH_INTERVAL = 0.1  # seconds
 FLUSH_ROWS = 64
 ROWS_PER_WRITE = 512
 MAX_SERIES = 64  # values in one row: a line stays below the journal's limit
+TAIL = 256 << 10  # bytes of a journal that are looked through for its newest row
 LONGEST_NAME = 200  # characters
 MAX_PENDING = 100_000  # rows kept while the disk is full; the oldest go first
 
@@ -88,6 +89,17 @@ def encoded(row: Row) -> dict[str, Any]:
     safe = {name: value if math.isfinite(value) else str(value) for name, value in kept}
     record = {"time": moment, "step": step, "epoch": epoch, "values": safe}
     return record if kind == "train" else {**record, "kind": kind}
+
+
+def newest_values(path: Path, kind: str) -> dict[str, float]:
+    """Return the values of the newest row of a kind near the end of a journal; {} without one."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return {}
+    records = JournalReader(path, offset=max(0, size - TAIL)).read(TAIL)
+    rows = (row for record in reversed(records) if (row := metric_of(record)) is not None)
+    return next((row.values for row in rows if row.kind == kind), {})
 
 
 def metric_of(record: dict[str, Any]) -> Metric | None:

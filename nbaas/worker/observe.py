@@ -16,13 +16,14 @@ class Observer:
         self._metrics = metrics
         self._progress = progress
         self._vitals = vitals
-        self._last = time.perf_counter()
+        self._last = 0.0  # of the first step: what came before it was no training
 
     def step(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Note that optimizer step `step` of pass `epoch` is done."""
         now = time.perf_counter()
         vitals = self._vitals
-        vitals.step, vitals.epoch, vitals.step_time = step, epoch, now - self._last
+        vitals.step, vitals.epoch = step, epoch
+        vitals.stepping += now - self._last if self._last else 0.0
         self._last = now
         self._progress.step(step, epoch)
         self._metrics.add(step, epoch, values)

@@ -6,6 +6,7 @@ Rule: however much a cell logs, MOST_ITEMS items and MOST_BYTES bytes are kept; 
 from __future__ import annotations
 
 import io
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 from nbaas.errors import UsageError
 from nbaas.journal import JournalWriter
 
-BINS = 64
+FEWEST_BINS, BINS = 8, 64
 MOST_ELEMENTS = 1 << 20  # of a tensor that are counted; more are taken at equal distances
 LONGEST_SIDE = 1024  # pixels
 MOST_ITEMS = 5_000
@@ -32,7 +33,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How values are distributed: BINS counts between `low` and `high`, and what is no number."""
+    """How values are distributed: up to BINS counts between `low` and `high`, and what is no number."""
 
     low: float
     high: float
@@ -49,8 +50,10 @@ def histogram_of(array: Any) -> Histogram:
     flat = flat.astype(np.float64)
     finite = flat[np.isfinite(flat)]
     if not finite.size:
-        return Histogram(0.0, 0.0, (0,) * BINS, int(flat.size))
-    counts, edges = np.histogram(finite, bins=BINS)
+        return Histogram(0.0, 0.0, (0,) * FEWEST_BINS, int(flat.size))
+    # Of a few elements many bins would hold one each.
+    bins = min(BINS, max(FEWEST_BINS, math.isqrt(finite.size)))
+    counts, edges = np.histogram(finite, bins=bins)
     spread = (float(edges[0]), float(edges[-1]))
     return Histogram(*spread, tuple(counts.tolist()), int(flat.size - finite.size))
 

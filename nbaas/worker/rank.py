@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nbaas.errors import EngineError, NbaasError
 from nbaas.records import JobPaths, JobSpec, RankFailure, from_json, to_json
 from nbaas.worker import streams
-from nbaas.worker.metrics import MetricsWriter
+from nbaas.worker.metrics import MetricsWriter, newest_values
 from nbaas.worker.observe import Observer
 from nbaas.worker.pictures import PictureWriter
 from nbaas.worker.progress import Phase, ProgressWriter
 from nbaas.worker.randomness import seed_all, seed_of
 from nbaas.worker.recorder import RankRecorder, with_notes
 from nbaas.worker.vitals import Vitals
+from nbaas.worker.waiting import TimedEngine
 
 if TYPE_CHECKING:
     from nbaas.bundle import Bundle
@@ -125,10 +126,14 @@ class Rank:
         sys.path.insert(0, self.spec.cwd)
         install_rich_outputs(self.paths, self.slot.rank)
         _set_threads(self.slot.threads)
-        engine = engine_named(self.spec.engine).start(self.slot, timeout=self.spec.start_timeout)
+        engine = TimedEngine(
+            engine_named(self.spec.engine).start(self.slot, timeout=self.spec.start_timeout)
+        )
         self._reports.phase(Phase.JOINED)
-        metrics = MetricsWriter(self.paths.metrics(self.slot.rank))
-        vitals = Vitals(metrics)
+        journal = self.paths.metrics(self.slot.rank)
+        before = newest_values(journal, "sys")
+        metrics = MetricsWriter(journal)
+        vitals = Vitals(metrics, engine, before)
         recorder = self._recorder(vitals, metrics)
         scratch = self.paths.scratch(self.slot.rank)
         scratch.mkdir(parents=True, exist_ok=True)

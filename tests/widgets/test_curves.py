@@ -64,3 +64,11 @@ def test_curves_of_one_kind_share_a_chart_and_losses_come_first():
     )
     assert list(curves.groups()) == ["loss", "score", "learning rate", "reward"]
     assert group_of("val_loss") == group_of("train_loss")
+
+
+def test_a_curve_that_goes_back_forgets_what_came_after():
+    curve = Curve("loss")
+    for step, value in [(1, 3.0), (2, 2.0), (3, 1.0), (2, 2.5)]:
+        curve.append(step, value)
+    assert (list(curve.steps), list(curve.values)) == ([1, 2], [3.0, 2.5])
+    assert (curve.best, curve.rewound) == (2.5, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbaas.widgets.curves import Curves
+from nbaas.widgets.curves import MOST_CURVES, Curves
 from nbaas.widgets.panel import POINTS_HELD, Panel, front_end
 
 
@@ -101,8 +101,24 @@ def test_buttons_are_passed_on_and_nonsense_is_not():
 
 
 def test_the_front_end_is_one_module_with_the_licence_of_what_it_bundles():
-    module = front_end("uplot.js", "chart.js", "panel.js", "widget.js")
+    module = front_end("uplot.js", "chart.js", "gallery.js", "panel.js", "widget.js")
     assert 'from "./' not in module
     assert "MIT License" in module
     assert "http://" not in module.replace("http://www.w3.org", "")
-    assert "innerHTML" not in front_end("chart.js", "panel.js", "widget.js")
+    assert "innerHTML" not in front_end("chart.js", "gallery.js", "panel.js", "widget.js")
+
+
+def test_a_run_that_goes_back_to_a_checkpoint_is_drawn_anew(panel):
+    curves = Curves()
+    for step in (1, 2, 3, 2):
+        curves.append(step, {"loss": float(step)})
+        panel.show({}, curves, last=True)
+    assert drawn(panel)["loss"][0] == [1, 2]
+
+
+def test_no_more_curves_travel_than_are_drawn(panel):
+    curves = Curves()
+    curves.append(1, {f"c{n}": 1.0 for n in range(1000)})
+    panel.show({}, curves, last=True)
+    panel._heard(panel, {"kind": "ready"}, [])
+    assert len(drawn(panel)) == MOST_CURVES

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +14,7 @@ from nbaas.records import JobSpec, Metric, RankFailure, Slot, State
 from nbaas.widgets.curves import Curves
 from nbaas.widgets.figure import MAX_BYTES, mime_bundle
 from nbaas.widgets.run import RunView, clock, fact_lines
+from nbaas.widgets.summary import stored_run, summary_html, summary_text
 from nbaas.worker.progress import Phase, Progress
 
 
@@ -74,8 +77,6 @@ def test_a_failure_names_the_rank():
 
 
 def test_a_view_is_json():
-    import json
-
     run = run_of()
     run.take(
         {0: [Metric(1.0, 1, 1, {"loss": math.nan})], 1: [Metric(1.0, 1, 1, {"rss": 1e8}, "sys")]}
@@ -116,3 +117,73 @@ def test_the_users_matplotlib_is_left_alone():
 
 def test_times_read_as_clocks():
     assert [clock(s) for s in (8.2, 760, 3723)] == ["0:08", "12:40", "1:02:03"]
+
+
+def system(step, step_time, wait, **more):
+    return Metric(1.0, step, 1, {"step_time": step_time, "wait": wait, "rss": 1e8, **more}, "sys")
+
+
+def test_the_rank_for_which_the_others_wait_is_marked():
+    run = run_of(3)
+    run.take({0: [system(10, 0.1, 0.05)], 1: [system(10, 0.1, 0.01)], 2: [system(10, 0.1, 0.06)]})
+    assert [rank["slow"] for rank in run.view(1001.0)["ranks"]] == [False, True, False]
+    assert run.view(1001.0)["ranks"][0]["wait"] == pytest.approx(0.5)
+
+
+def test_ranks_that_wait_alike_are_not_marked():
+    run = run_of(2)
+    run.take({0: [system(10, 0.1, 0.02)], 1: [system(10, 0.1, 0.03)]})
+    assert not any(rank["slow"] for rank in run.view(1001.0)["ranks"])
+    alone = run_of(1)
+    alone.take({0: [system(10, 0.1, 0.0)]})
+    assert not alone.view(1001.0)["ranks"][0]["slow"]
+    assert alone.scaling() == ""
+
+
+def test_what_the_ranks_gain_comes_from_their_waiting():
+    run = run_of(2)
+    assert run.scaling() == ""
+    run.take({0: [system(10, 0.1, 0.02), system(20, 0.1, 0.04)], 1: [system(20, 0.1, 0.01)]})
+    assert run.scaling() == (
+        "2 ranks: at most 1.6 times one, a rank spends 20% of a step waiting for others"
+    )
+    short = run_of(2)
+    short.take({rank: [system(10, 0.002, 0.0015)] for rank in (0, 1)})
+    assert short.scaling().endswith("steps of 2.0 ms are short for more than one rank")
+
+
+def test_what_a_gpu_tells_is_one_word():
+    run = run_of(1)
+    run.take({0: [system(1, 0.1, 0.0, gpu_memory=3 * 2**30, gpu_use=87.0)]})
+    assert run.view(1001.0)["ranks"][0]["gpu"] == "3.0 GB · 87 %"
+
+
+def test_what_a_cell_logs_is_a_curve_where_the_cell_wants_it():
+    run = run_of()
+    run.take({0: [Metric(1.0, 40, 1, {"loss": 1.0}), Metric(1.0, 2, 1, {"acc": 0.5}, "log")]})
+    assert list(run.curves.by_name["acc"].steps) == [2]
+    assert run.step == 40
+
+
+def test_the_summary_escapes_what_comes_from_a_user():
+    run = run_of()
+    run.spec = replace(run.spec, name="<img src=x onerror=alert(1)>")
+    run.facts = ["replicated: <b>Net</b>"]
+    run.cost = "1 core-hours"
+    shown = summary_html(run, 1001.0)
+    assert "<img" not in shown
+    assert "<b>" not in shown
+    assert "1 core-hours" in shown
+    assert summary_text(run, 1001.0).endswith("replicated: <b>Net</b>")
+
+
+def test_a_stored_run_is_small_json_for_any_length_and_any_number_of_curves():
+    run = run_of()
+    for step in range(20_000):
+        run.curves.append(step, {f"loss{n}": math.sin(step) / 3 for n in range(100)})
+    run.curves.append(20_000, {"loss0": math.nan, "loss1": -math.inf})
+    text = json.dumps(stored_run(run, 1001.0), allow_nan=False)
+    assert len(text) < 120_000
+    curves = {curve["name"]: curve for curve in json.loads(text)["curves"]}
+    assert len(curves) == 64
+    assert (curves["loss0"]["y"][-1], curves["loss1"]["y"][-1]) == ("nan", "-inf")

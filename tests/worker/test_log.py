@@ -18,7 +18,7 @@ from nbaas.journal import JournalReader
 from nbaas.records import State
 from nbaas.worker.log import entries
 from nbaas.worker.metrics import MetricsWriter, metric_of
-from nbaas.worker.pictures import BINS, Histogram, Picture, PictureWriter
+from nbaas.worker.pictures import BINS, FEWEST_BINS, Histogram, Picture, PictureWriter
 from nbaas.worker.recorder import MOST_SERIES, NOTE, RankRecorder, with_notes
 
 CELL = """
@@ -145,8 +145,9 @@ def test_an_image_keeps_its_size_whatever_the_order_of_its_channels(shape):
 def test_a_histogram_counts_every_element_and_names_what_is_no_number():
     found = nbaas.histogram(torch.tensor([0.0, 1.0, 1.0, math.nan, math.inf]))
     assert (found.low, found.high, found.strange) == (0.0, 1.0, 2)
-    assert (found.counts[0], found.counts[-1], len(found.counts)) == (1, 2, BINS)
-    assert nbaas.histogram(torch.zeros(0)).counts == (0,) * BINS
+    assert (found.counts[0], found.counts[-1], len(found.counts)) == (1, 2, FEWEST_BINS)
+    assert nbaas.histogram(torch.zeros(0)).counts == (0,) * FEWEST_BINS
+    assert len(nbaas.histogram(torch.rand(100, 100)).counts) == BINS
     assert pickle.loads(pickle.dumps(found)) == found
 
 

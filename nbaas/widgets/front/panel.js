@@ -1,9 +1,11 @@
 // The live panel of one job: header, progress, curves, a row per rank, logs, what was distributed.
 // Rule: every word that comes from a user is set as text, never as HTML.
 import { createChart, format } from "./chart.js";
+import { createGallery } from "./gallery.js";
 
 const SPEEDS = ["off", "light", "strong"], WEIGHTS = { off: 0, light: 0.7, strong: 0.95 };
 const FIRST = ["loss", "score"]; // charts that come first
+const FIRST_CHARTS = 6, FIRST_RANKS = 8; // what is more is shown on request
 const LIVE = ["CREATED", "STARTING", "RUNNING", "RESTARTING", "STOPPING", "CANCELLING"];
 
 function element(tag, className, text) {
@@ -25,7 +27,7 @@ const put = (node, text) => { if (node.textContent !== text) node.textContent = 
 // host: { view(): state, send(message) }; returns { update(view), data(message, buffers), destroy() }.
 export function createPanel(uPlot, root, host) {
   root.classList.add("nbaas-panel");
-  let view = {}, since = Date.now(), pressed = 0, log = false, smoothing = "off", openRank = null, asked = 0, rows = [];
+  let view = {}, since = Date.now(), pressed = 0, log = false, smoothing = "off", openRank = null, tailed = false, asked = 0, rows = [];
   const charts = new Map(), group = `nbaas-${Math.random().toString(36).slice(2)}`;
 
   const header = root.appendChild(element("div", "nbaas-header"));
@@ -49,10 +51,14 @@ export function createPanel(uPlot, root, host) {
   const logScale = tools.appendChild(element("button", "nbaas-link", "log scale"));
   logScale.setAttribute("aria-pressed", "false");
   const smoother = tools.appendChild(element("button", "nbaas-link", "smoothing: off"));
+  const moreCharts = tools.insertBefore(element("button", "nbaas-link"), logScale);
   const area = root.appendChild(element("div", "nbaas-charts"));
   const table = root.appendChild(element("table", "nbaas-ranks"));
+  const moreRanks = root.appendChild(element("button", "nbaas-link"));
+  const notes = root.appendChild(element("div", "nbaas-notes nbaas-dim"));
   const logs = root.appendChild(element("pre", "nbaas-log"));
   logs.tabIndex = 0;
+  const gallery = createGallery(root, (message) => host.send(message));
   const facts = root.appendChild(element("details", "nbaas-facts"));
   facts.appendChild(element("summary", "", "what was sharded, split, gathered"));
   const factLines = facts.appendChild(element("div"));
@@ -63,6 +69,16 @@ export function createPanel(uPlot, root, host) {
     drawHeader();
   };
   checkpoint.onclick = () => host.send({ kind: "checkpoint" });
+  moreCharts.hidden = true;
+  moreCharts.onclick = () => {
+    area.classList.toggle("nbaas-all");
+    drawTools();
+    charts.forEach((chart) => chart.redraw());
+  };
+  moreRanks.onclick = () => {
+    table.classList.toggle("nbaas-all");
+    drawRanks();
+  };
   logScale.onclick = () => {
     log = !log;
     logScale.setAttribute("aria-pressed", String(log));
@@ -77,7 +93,7 @@ export function createPanel(uPlot, root, host) {
   function drawHeader() {
     const live = LIVE.includes(view.state);
     put(name, view.name ?? "");
-    put(state, view.state ?? "");
+    put(state, [view.state, ...(view.flags ?? []).map((flag) => flag.toLowerCase().replace("_", " "))].filter(Boolean).join(" · "));
     root.dataset.state = view.state ?? "";
     put(where, [view.where, view.engine].filter(Boolean).join(" · "));
     put(reason, view.reason ?? "");
@@ -125,14 +141,17 @@ export function createPanel(uPlot, root, host) {
       table.replaceChildren(tableHead(), ...rows.map(({ row }) => row));
     }
     table.classList.toggle("nbaas-no-gpu", !hasGpu);
+    moreRanks.hidden = ranks.length <= FIRST_RANKS;
+    put(moreRanks, table.classList.contains("nbaas-all") ? "fewer ranks" : `all ${ranks.length} ranks`);
     ranks.forEach((rank, index) => {
       const { row, cells, open, remark } = rows[index];
       const shown = openRank === rank.rank;
       const texts = [String(rank.rank), rank.state, String(rank.step ?? "–"), rank.step_ms ? format(rank.step_ms) : "–",
-        percent(rank.cpu), amount(rank.memory), rank.gpu ?? "–"];
+        percent(rank.wait), percent(rank.cpu), amount(rank.memory), rank.gpu ?? "–"];
       texts.forEach((text, at) => put(cells[at], text));
       row.classList.toggle("nbaas-slow", Boolean(rank.slow));
-      put(remark, rank.slow ? " slowest" : "");
+      row.classList.toggle("nbaas-extra", index >= FIRST_RANKS && !rank.slow);
+      put(remark, rank.slow ? "slowest" : "");
       put(open, shown ? "hide log" : "log");
       open.setAttribute("aria-expanded", String(shown));
       open.onclick = () => showLog(shown ? null : rank.rank);
@@ -141,18 +160,25 @@ export function createPanel(uPlot, root, host) {
 
   function tableHead() {
     const head = element("tr");
-    head.append(...["rank", "state", "step", "ms/step", "CPU", "memory", "GPU", ""].map((text) => element("th", "", text)));
+    const hints = { waits: "the part of a step in which the rank waits for others", CPU: "of one core" };
+    head.append(...["rank", "state", "step", "ms/step", "waits", "CPU", "memory", "GPU", ""].map((text) => {
+      const cell = element("th", "", text);
+      if (hints[text]) cell.title = hints[text];
+      return cell;
+    }));
     return head;
   }
 
   function rankRow() {
-    const row = element("tr"), cells = Array.from({ length: 7 }, () => row.appendChild(element("td")));
+    const row = element("tr"), cells = Array.from({ length: 8 }, () => row.appendChild(element("td")));
     const last = row.appendChild(element("td"));
-    return { row, cells, open: last.appendChild(element("button", "nbaas-link")), remark: last.appendChild(element("span", "nbaas-dim")) };
+    const remark = last.appendChild(element("span", "nbaas-remark"));
+    return { row, cells, open: last.appendChild(element("button", "nbaas-link")), remark };
   }
 
   function showLog(rank) {
     openRank = rank;
+    tailed = true;
     asked = Date.now();
     logs.hidden = rank === null;
     put(logs, "");
@@ -164,6 +190,16 @@ export function createPanel(uPlot, root, host) {
     const lines = view.facts ?? [];
     facts.hidden = !lines.length;
     factLines.replaceChildren(...lines.map((line) => element("div", "", line)));
+    const told = [view.scaling, view.cost, view.left_out ? `${view.left_out} more series: job.metrics()` : ""].filter(Boolean);
+    notes.hidden = !told.length;
+    put(notes, told.join("\n"));
+  }
+
+  function drawTools() {
+    const extra = charts.size - FIRST_CHARTS, all = area.classList.contains("nbaas-all");
+    tools.hidden = charts.size === 0;
+    moreCharts.hidden = extra <= 0;
+    put(moreCharts, all ? "fewer charts" : `${extra} more chart${extra === 1 ? "" : "s"}`);
   }
 
   function chartFor(title) {
@@ -176,8 +212,9 @@ export function createPanel(uPlot, root, host) {
       chart.root.style.order = FIRST.includes(title) ? FIRST.indexOf(title) : FIRST.length;
       if (log) chart.setLog(true);
       if (smoothing !== "off") chart.setSmoothing(WEIGHTS[smoothing]);
+      chart.root.classList.toggle("nbaas-extra", charts.size >= FIRST_CHARTS);
       charts.set(title, chart);
-      tools.hidden = false;
+      drawTools();
     }
     return charts.get(title);
   }
@@ -194,6 +231,7 @@ export function createPanel(uPlot, root, host) {
       put(logs, message.text);
       if (atEnd) logs.scrollTop = logs.scrollHeight;
     }
+    if (message.kind === "picture") gallery.picture(message, buffers);
     if (message.kind !== "curves") return;
     const changed = new Set();
     message.curves.forEach((curve, index) => {
@@ -211,7 +249,8 @@ export function createPanel(uPlot, root, host) {
     since = Date.now();
     if (view.state === "STOPPING" && pressed === 0) pressed = 1;
     drawHeader(); drawProgress(); drawStats(); drawRanks(); drawFacts();
-    tools.hidden = charts.size === 0;
+    gallery.update(view.pictures ?? []);
+    if (view.tail && openRank === null && !tailed) showLog(0);
     // An open log grows with the run; once a second is as often as anybody reads.
     if (openRank !== null && Date.now() - asked > 1000) {
       asked = Date.now();
@@ -225,6 +264,6 @@ export function createPanel(uPlot, root, host) {
   logs.hidden = true;
   return {
     update, data,
-    destroy() { clearInterval(ticking); theme.disconnect(); charts.forEach((chart) => chart.destroy()); },
+    destroy() { clearInterval(ticking); theme.disconnect(); gallery.destroy(); charts.forEach((chart) => chart.destroy()); },
   };
 }
