@@ -28,8 +28,12 @@ from pathlib import Path
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parent))
+from peers import MODULES, PEERS, ROUTES  
+
 ROOT = Path(__file__).resolve().parents[2]
 CONNECTIONS = (1, 8, 32)
+WORKERS = {"mlp": 1, "cnn": 2}  # model processes of every server
 MODELS = {
     "mlp": """
 import torch
@@ -49,119 +53,16 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.Conv2d(32, 64, 3, padding=1, stride=2), nn.BatchNorm2d(64), nn.ReLU(),
-            nn.Conv2d(64, 128, 3, padding=1, stride=2), nn.BatchNorm2d(128), nn.ReLU(),
-            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-            nn.Linear(128, 10))
+            nn.Conv2d(3, 112, 3, padding=1), nn.BatchNorm2d(112), nn.ReLU(),
+            nn.Conv2d(112, 224, 3, padding=1, stride=2), nn.BatchNorm2d(224), nn.ReLU(),
+            nn.Conv2d(224, 448, 3, padding=1, stride=2), nn.BatchNorm2d(448), nn.ReLU(),
+            nn.Conv2d(448, 448, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(448, 10))
     def forward(self, x):
         return self.net(x)
 EXAMPLE = torch.randn(4, 3, 32, 32)
 """,
 }
-HEAD = """
-import json, sys
-import torch
-PORT = int(sys.argv[1])
-torch.set_num_threads(1)
-torch.manual_seed(0)
-exec(open(sys.argv[2]).read())
-model = Net().eval()
-def answer(rows):
-    with torch.inference_mode():
-        return model(torch.tensor(rows)).tolist()
-"""
-# What a practitioner would write with each; mosec and LitServe batch dynamically, as nbaas does.
-PEERS = {
-    "starlette": HEAD
-    + """
-import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import JSONResponse
-from starlette.routing import Route
-async def predict(request):
-    return JSONResponse({"outputs": answer((await request.json())["inputs"])})
-app = Starlette(routes=[Route("/predict", predict, methods=["POST"])])
-uvicorn.run(app, port=PORT, log_level="error", access_log=False)
-""",
-    "fastapi": HEAD
-    + """
-import uvicorn
-from fastapi import FastAPI
-from pydantic import BaseModel
-class Body(BaseModel):
-    inputs: list
-app = FastAPI()
-@app.post("/predict")
-async def predict(body: Body):
-    return {"outputs": answer(body.inputs)}
-uvicorn.run(app, port=PORT, log_level="error", access_log=False)
-""",
-    "tornado": HEAD
-    + """
-import asyncio
-import tornado.web
-class Predict(tornado.web.RequestHandler):
-    def post(self):
-        self.finish({"outputs": answer(json.loads(self.request.body)["inputs"])})
-async def main():
-    tornado.web.Application([("/predict", Predict)]).listen(PORT, "127.0.0.1")
-    await asyncio.Event().wait()
-asyncio.run(main())
-""",
-    "mosec": """
-import os, sys
-PORT, SOURCE = os.environ["BENCH_PORT"], os.environ["BENCH_MODEL"]
-from mosec import Server, Worker
-class Inference(Worker):
-    def __init__(self):
-        import torch
-        torch.set_num_threads(1); torch.manual_seed(0)
-        namespace = {}
-        exec(open(SOURCE).read(), namespace)
-        self.torch, self.model = torch, namespace["Net"]().eval()
-    def forward(self, data):
-        sizes = [len(body["inputs"]) for body in data]
-        with self.torch.inference_mode():
-            out = self.model(self.torch.tensor([row for body in data for row in body["inputs"]])).tolist()
-        it = iter(out)
-        return [{"outputs": [next(it) for _ in range(size)]} for size in sizes]
-if __name__ == "__main__":
-    sys.argv = [sys.argv[0], "--port", PORT, "--timeout", "10000"]
-    server = Server()
-    server.append_worker(Inference, num=1, max_batch_size=32, max_wait_time=1)
-    server.run()
-""",
-    "litserve": """
-import sys
-PORT, SOURCE = int(sys.argv[1]), sys.argv[2]
-import litserve as ls, torch
-class API(ls.LitAPI):
-    def setup(self, device):
-        torch.set_num_threads(1); torch.manual_seed(0)
-        namespace = {}
-        exec(open(SOURCE).read(), namespace)
-        self.model = namespace["Net"]().eval()
-    def decode_request(self, request):
-        return torch.tensor(request["inputs"])
-    def batch(self, inputs):
-        self.sizes = [len(x) for x in inputs]
-        return torch.cat(inputs)
-    def predict(self, x):
-        with torch.inference_mode():
-            return self.model(x)
-    def unbatch(self, output):
-        return list(output.split(self.sizes))
-    def encode_response(self, output):
-        return {"outputs": output.tolist()}
-if __name__ == "__main__":
-    server = ls.LitServer(API(max_batch_size=32, batch_timeout=0.001), accelerator="cpu")
-    server.run(port=PORT, generate_client_file=False, log_level="error")
-""",
-}
-MODULES = {"fastapi": "fastapi", "mosec": "mosec", "litserve": "litserve", "starlette": "starlette",
-           "tornado": "tornado"}  # fmt: skip
-ROUTES = {"mosec": "/inference"}
 
 
 @dataclass(frozen=True)
@@ -251,10 +152,11 @@ def server(name: str, model: str, root: Path) -> Iterator[Server]:
     started = time.monotonic()
     log = (root / "log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, str(program), str(port), str(root / "model.py")],
+        [sys.executable, str(program), str(port), str(root / "model.py"), str(WORKERS[model])],
         cwd=root, stdout=log, stderr=log, start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "BENCH_PORT": str(port),
-                          "BENCH_MODEL": str(root / "model.py")},
+                          "BENCH_MODEL": str(root / "model.py"),
+                          "BENCH_WORKERS": str(WORKERS[model])},
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}{ROUTES.get(name, '/predict')}"
     try:
@@ -291,7 +193,9 @@ def nbaas_server(name: str, model: str, root: Path) -> Iterator[Server]:
     torch.manual_seed(0)
     exec(compile(source, cell, "exec"), namespace)
     settings = Settings(home=root / "home", cache=root / "cache")
-    options = client.Options(engine=name.partition("-")[2] or "torch", threads=1)
+    options = client.Options(
+        engine=name.partition("-")[2] or "torch", threads=1, replicas=WORKERS[model]
+    )
     started = time.monotonic()
     try:
         made = client.deploy(
