@@ -9,7 +9,7 @@ import http.client
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from nbaas.deploy.registry import (
     read_endpoints,
     read_version,
 )
+from nbaas.deploy.status import EndpointStatus, Shares, ShareStatus, status_of
 from nbaas.errors import (
     DeployError,
     EndpointError,
@@ -41,9 +42,12 @@ __all__ = [
     "Deployment",
     "EndpointStatus",
     "Options",
+    "ShareStatus",
+    "Shares",
     "TokenRecord",
     "create_token",
     "deploy",
+    "endpoint_status",
     "gateway_address",
     "host_token",
     "list_endpoints",
@@ -70,24 +74,7 @@ class Deployment:
     token_file: str
     signature: Signature
     seconds: float = 0.0  # from the call until the first answer is possible
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointStatus:
-    """One line of %endpoints."""
-
-    name: str
-    version: int
-    state: str  # READY | STARTING | FAILED | STOPPED
-    url: str
-    replicas: int = 0
-    ready: int = 0
-    restarts: int = 0
-    requests: int = 0
-    errors: int = 0
-    p50: float = 0.0  # seconds
-    p99: float = 0.0
-    reason: str = ""
+    withdrawn: int = 0  # the canary that a rollback took away instead
 
 
 def deploy(  # noqa: PLR0913 - the flags of %deploy
@@ -100,13 +87,16 @@ def deploy(  # noqa: PLR0913 - the flags of %deploy
     sources: Mapping[str, str] | None = None,
     facts: Mapping[str, Any] | None = None,
     canary: float = 0.0,
+    shadow: float = 0.0,
+    limit: float = 0.0,
     pre: Any = None,
     post: Any = None,
 ) -> Deployment:
     """Publish `model` as the next version of the endpoint `name` and return it once it serves.
 
     `model` may also be a function that calls a module; `pre` and `post` are run before and after it.
-    `canary` is the percentage of requests it gets at first; 0 makes it the current version.
+    `canary` is the percentage of requests it gets at first, `shadow` of those it gets copies of;
+    0 makes it the current version.  A canary is withdrawn once over `limit` percent of answers are 5xx.
     Raises: DeployError: it cannot be written down, or a replica cannot rebuild it; what was served
     before is served on.  UsageError: `name` is none.
     """
@@ -115,6 +105,9 @@ def deploy(  # noqa: PLR0913 - the flags of %deploy
     started = time.monotonic()
     options = options or Options()
     checked_name(name)
+    Shares(canary, shadow, limit).check()
+    if canary or shadow:
+        found_endpoint(settings.endpoints, name)
     servable(model, pre, post)
     ensure_host(settings)
     made: list[VersionManifest] = []
@@ -135,13 +128,8 @@ def deploy(  # noqa: PLR0913 - the flags of %deploy
         )
 
     version, _ = publish(settings.endpoints, name, write)
-    request = {
-        "op": "deploy",
-        "name": name,
-        "version": version,
-        "options": to_json(options),
-        "canary": canary,
-    }
+    request = {"op": "deploy", "name": name, "version": version, "options": to_json(options)}
+    request |= {"canary": canary, "shadow": shadow, "limit": limit}
     ask_host(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)
     return _deployment(settings, name, version, made[0].signature, time.monotonic() - started)
 
@@ -202,14 +190,13 @@ def list_endpoints(settings: Settings) -> list[EndpointStatus]:
     except EndpointError:
         return [EndpointStatus(r.name, r.current, "STOPPED", "") for r in records]
     host, port = gateway_address(settings)
-    return [_status(entry, f"http://{host}:{port}") for entry in described]
+    return [status_of(entry, f"http://{host}:{port}") for entry in described]
 
 
-def _status(entry: dict[str, Any], base: str) -> EndpointStatus:
-    counts = entry["counts"].get(str(entry["version"]), {})
-    return from_json(
-        EndpointStatus, {**counts, **entry, "url": f"{base}/v2/models/{entry['name']}/infer"}
-    )
+def endpoint_status(settings: Settings, name: str) -> EndpointStatus:
+    """Return how one endpoint stands.  Raises: EndpointNotFoundError."""
+    found_endpoint(settings.endpoints, name)
+    return next(status for status in list_endpoints(settings) if status.name == name)
 
 
 def undeploy(settings: Settings, name: str) -> None:
@@ -220,21 +207,42 @@ def undeploy(settings: Settings, name: str) -> None:
 
 
 def rollback(settings: Settings, name: str, version: int | None = None) -> Deployment:
-    """Serve `version`, or the one before the current, and return it."""
+    """Serve `version`, or the one before the current, and return it; a canary is withdrawn instead."""
     found_endpoint(settings.endpoints, name)
     ensure_host(settings)
     request = {"op": "rollback", "name": name, "version": version or 0}
     entry = ask_host(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)
     signature = read_version(settings.endpoints, name, entry["version"]).signature
-    return _deployment(settings, name, entry["version"], signature, 0.0)
+    made = _deployment(settings, name, entry["version"], signature, 0.0)
+    return replace(made, withdrawn=entry.get("withdrawn", 0))
 
 
-def set_canary(settings: Settings, name: str, percent: float) -> None:
-    """Change the canary's share of the requests: 0 withdraws it, 100 makes it the current version."""
+def set_canary(
+    settings: Settings,
+    name: str,
+    percent: float,
+    *,
+    version: int | None = None,
+    limit: float | None = None,
+    shadow: bool = False,
+) -> EndpointStatus:
+    """Change the canary's share of the requests: 0 withdraws it, 100 makes it the current version.
+
+    `version` may be any on the disk; none is the present canary.  With `shadow`, of the shadow's copies.
+    """
     found_endpoint(settings.endpoints, name)
     ensure_host(settings)
-    request = {"op": "canary", "name": name, "percent": percent}
-    ask_host(settings, request, settings.start_timeout + ASK_TIMEOUT)
+    request = {
+        "op": "canary",
+        "name": name,
+        "percent": percent,
+        "version": version or 0,
+        "limit": limit,
+        "shadow": shadow,
+    }
+    entry = ask_host(settings, request, settings.start_timeout + ASK_TIMEOUT)
+    host, port = gateway_address(settings)
+    return status_of({"counts": {}, **entry}, f"http://{host}:{port}")
 
 
 def token(settings: Settings, name: str) -> str:

@@ -20,12 +20,14 @@ from typing import Any
 
 import nbaas
 from nbaas.config import Settings
+from nbaas.deploy.canaries import watch_canaries
 from nbaas.deploy.fleet import Fleet, Surroundings
 from nbaas.deploy.front import Front
 from nbaas.deploy.ledger import Ledger
 from nbaas.deploy.nursery import Nursery
 from nbaas.deploy.operations import OPERATIONS
 from nbaas.deploy.registry import (
+    Canary,
     EndpointRecord,
     Options,
     checked_name,
@@ -80,9 +82,11 @@ class Host:
         write_secret(host_folder(self.settings) / "token", self.token)
         self._spawn_task(self.nursery.warm())
         for record in self.ledger.records.values():
-            for version in [record.current] + ([record.canary.version] if record.canary else []):
+            beside = [share.version for share in (record.canary, record.shadow) if share]
+            for version in dict.fromkeys([record.current, *beside]):
                 self._revive(record, version)
         await self.front.start()
+        self._spawn_task(watch_canaries(self))
 
     def _revive(self, record: EndpointRecord, version: int) -> None:
         try:
@@ -119,8 +123,12 @@ class Host:
             raise DeployError(f"the host knows no {request.get('op')!r}")
         if "name" not in request:
             return await operation(self, request)
-        async with self._busy.setdefault(checked_name(request["name"]), asyncio.Lock()):
+        async with self.turn(request["name"]):
             return await operation(self, request)
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """Return the lock that is held while something is done to an endpoint."""
+        return self._busy.setdefault(checked_name(name), asyncio.Lock())
 
     # ------------------------------------------------------------ the table
 
@@ -143,6 +151,7 @@ class Host:
             "max_body": record.options.max_body,
             "tokens": [{"hash": t.hash, "expires": t.expires} for t in record.tokens],
             "canary": to_json(record.canary) if record.canary else None,
+            "shadow": to_json(record.shadow) if record.shadow else None,
         }
 
     def _changed(self) -> None:
@@ -167,18 +176,41 @@ class Host:
         self.ledger.note(name, event)
         self.ledger.ensure_token(name)
         self.fleets[name, fleet.version] = fleet
-        replaced = self.fleets.get((name, before.current)) if before else None
-        await self.withdraw([replaced] if replaced and replaced is not fleet else [])
+        replaced = self._unused(name, [before.current]) if before else []
+        await self.withdraw(replaced)
 
-    async def share(self, name: str, fleet: Fleet | None, percent: float) -> None:
-        """Give a started fleet a share of the requests; None takes the share away."""
-        before = self.ledger.records[name].canary
-        version = fleet.version if fleet else 0
-        self.ledger.note(name, {"event": "canary", "version": version, "percent": percent})
+    async def share(
+        self,
+        name: str,
+        fleet: Fleet | None,
+        share: Canary | None,
+        *,
+        shadow: bool = False,
+        notice: str = "",
+    ) -> None:
+        """Give a started fleet a share of the requests, or copies of them; None takes it away."""
+        record = self.ledger.records[name]
+        before = record.shadow if shadow else record.canary
+        event = to_json(share) if share else {"version": 0, "percent": 0.0}
+        kind = "shadow" if shadow else "canary"
+        self.ledger.note(name, {"event": kind, **event, "notice": notice})
         if fleet is not None:
-            self.fleets[name, version] = fleet
-        replaced = self.fleets.get((name, before.version)) if before else None
-        await self.withdraw([replaced] if replaced and replaced is not fleet else [])
+            self.fleets[name, fleet.version] = fleet
+        await self.withdraw(self._unused(name, [before.version] if before else []))
+
+    async def withdraw_canary(self, name: str, version: int, why: str) -> None:
+        """Withdraw a canary by the host's own decision, unless it has changed meanwhile."""
+        async with self.turn(name):
+            record = self.ledger.records.get(name)
+            if record and record.canary and record.canary.version == version:
+                await self.share(name, None, None, notice=f"canary {version} was withdrawn: {why}")
+
+    def _unused(self, name: str, versions: list[int]) -> list[Fleet]:
+        """Return the fleets among `versions` that the endpoint's record names no longer."""
+        record = self.ledger.records[name]
+        named = {record.current, *(s.version for s in (record.canary, record.shadow) if s)}
+        fleets = (self.fleets.get((name, v)) for v in dict.fromkeys(versions) if v not in named)
+        return [fleet for fleet in fleets if fleet is not None]
 
     async def withdraw(self, fleets: list[Fleet]) -> None:
         """Take fleets out of the table; they end once what they have in flight is answered."""

@@ -23,7 +23,7 @@ from nbaas.deploy.counters import Counters, scraped
 from nbaas.deploy.frames import DEFLATE, GZIP
 from nbaas.deploy.heads import Heads
 from nbaas.deploy.http import Connection
-from nbaas.deploy.links import Exchange, Link, Pool
+from nbaas.deploy.links import NOBODY, Exchange, Link, Pool
 from nbaas.deploy.messages import JSON, NO_SNIFF, Answer, Request, error_body
 from nbaas.deploy.routes import answer_route
 from nbaas.deploy.table import Endpoint, Target, Version, bearer_digest, hot_paths
@@ -80,14 +80,14 @@ class Gateway:
             version.pool.set_links(wanted, self._drained)
             version.pool.dispatch()
             versions[number] = version
-        canary = entry.get("canary")
         return Endpoint(
             name=name,
             tokens=[(bytes.fromhex(t["hash"]), t["expires"]) for t in entry["tokens"]],
             versions=versions,
             current=entry["current"],
             max_body=entry["max_body"],
-            canary=(str(canary["version"]), canary["percent"]) if canary else None,
+            canary=_share(entry.get("canary")),
+            shadow=_share(entry.get("shadow")),
         )
 
     def _version(self, name: str, number: str, described: dict[str, Any]) -> Version:
@@ -187,6 +187,16 @@ class Gateway:
         exchange = Exchange(connection, flags, header_length, body, version.head, started)
         connection.exchange = exchange
         version.pool.submit(exchange)
+        if target.endpoint.shadow is not None and not target.version:
+            self._copy(target.endpoint, exchange)
+
+    def _copy(self, endpoint: Endpoint, asked: Exchange) -> None:
+        """Let the shadow see a request too; never at the cost of those that wait for answers."""
+        shadow = endpoint.shadowed()
+        if shadow is not None and not shadow.pool.full():
+            shadow.pool.submit(
+                Exchange(NOBODY, asked.flags, asked.header_length, asked.body, b"", asked.started)
+            )
 
     # ------------------------------------------------------------ housekeeping
 
@@ -230,6 +240,10 @@ class Gateway:
             connection.close_when_idle()
         while self.loop.time() < deadline and any(c.busy for c in self.connections):  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL)
+
+
+def _share(entry: dict[str, Any] | None) -> tuple[str, float] | None:
+    return (str(entry["version"]), entry["percent"]) if entry else None
 
 
 _ENCODINGS = {b"gzip": GZIP, b"deflate": DEFLATE, b"identity": 0}

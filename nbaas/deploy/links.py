@@ -28,6 +28,16 @@ class Client(Protocol):
     def answer(self, exchange: Exchange, status: int, header_length: int, body: bytes) -> None: ...
 
 
+class _Nobody:
+    """Who asks for a shadow: answers are counted, and dropped."""
+
+    def answer(self, exchange: Exchange, status: int, header_length: int, body: bytes) -> None:
+        pass
+
+
+NOBODY = _Nobody()
+
+
 class Exchange:
     """One request on its way; `client` is None once nobody waits for the answer."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbaas._version import __version__
 from nbaas.deploy.fleet import Fleet
-from nbaas.deploy.registry import Options, discard, version_folders
+from nbaas.deploy.registry import Canary, Options, discard, version_folders
 from nbaas.errors import DeployError, NbaasError, UsageError
 from nbaas.records import from_json, to_json
 
@@ -27,25 +27,36 @@ async def deploy(host: Host, request: dict[str, Any]) -> dict[str, Any]:
     """Serve a published version: its replicas are started, then it takes over, or its share."""
     name, version = request["name"], int(request["version"])
     options = from_json(Options, request["options"])
-    percent = float(request.get("canary") or 0)
+    percent, shadow = float(request.get("canary") or 0), float(request.get("shadow") or 0)
     try:
-        if percent:
+        share = Canary(version, _percent(percent or shadow), _percent(request.get("limit") or 0))
+        if percent or shadow:
             host.ledger.served(name)
         fleet = host.new_fleet(name, version, options)
         await fleet.start()
     except NbaasError:
         discard(host.settings.endpoints, name, version)
         raise
-    if percent:
-        await host.share(name, fleet, percent)
+    if percent or shadow:
+        await host.share(name, fleet, share, shadow=bool(shadow))
     else:
         await host.take_over(name, fleet, options)
     return described(host, name)
 
 
+def _percent(value: Any) -> float:
+    percent = float(value)
+    if not 0 <= percent <= WHOLE:
+        raise UsageError(f"{percent:g} is no share", hint="0 to 100 percent")
+    return percent
+
+
 async def rollback(host: Host, request: dict[str, Any]) -> dict[str, Any]:
-    """Serve another version: the one asked for, or the one before."""
+    """Serve another version: the one asked for, or the one before; a canary is withdrawn first."""
     record = host.ledger.served(request["name"])
+    if record.canary and not request.get("version"):
+        await host.share(record.name, None, None)
+        return {**described(host, record.name), "withdrawn": record.canary.version}
     version = int(request.get("version") or record.previous)
     if not version:
         known = ", ".join(map(str, version_folders(host.settings.endpoints, record.name)))
@@ -69,22 +80,26 @@ async def _started(host: Host, name: str, version: int, options: Options) -> Fle
 
 
 async def canary(host: Host, request: dict[str, Any]) -> dict[str, Any]:
-    """Change the canary's share: 0 withdraws it, 100 makes it the current version."""
+    """Change the share of a canary or a shadow: 0 withdraws it, a canary's 100 makes it current."""
     record = host.ledger.served(request["name"])
-    percent = float(request["percent"])
-    if not 0 <= percent <= WHOLE:
-        raise UsageError(f"{percent:g} is no share", hint="0 to 100 percent")
-    version = int(request.get("version") or (record.canary.version if record.canary else 0))
+    percent, shadow = _percent(request["percent"]), bool(request.get("shadow"))
+    before = record.shadow if shadow else record.canary
+    version = int(request.get("version") or (before.version if before else 0))
     if not version or version == record.current:
-        raise DeployError(f"{record.name} has no canary", hint="%deploy model --canary 10")
+        flag = "--shadow 100" if shadow else "--canary 10"
+        what = "shadow" if shadow else "canary"
+        raise DeployError(f"{record.name} has no {what}", hint=f"%deploy model {flag} makes one")
     if percent == 0:
-        await host.share(record.name, None, 0)
-    elif percent == WHOLE:
-        fleet = await _started(host, record.name, version, record.options)
+        await host.share(record.name, None, None, shadow=shadow)
+        return described(host, record.name)
+    fleet = await _started(host, record.name, version, record.options)
+    if percent == WHOLE and not shadow:
         await host.take_over(record.name, fleet, record.options)
     else:
-        fleet = await _started(host, record.name, version, record.options)
-        await host.share(record.name, fleet, percent)
+        limit = request.get("limit")
+        kept = before.limit if before and before.version == version else 0.0
+        share = Canary(version, percent, kept if limit is None else _percent(limit))
+        await host.share(record.name, fleet, share, shadow=shadow)
     return described(host, record.name)
 
 
@@ -151,9 +166,18 @@ def described(host: Host, name: str) -> dict[str, Any]:
         "previous": record.previous,
         "state": _state(fleet),
         "reason": fleet.reason() if fleet else "its version cannot be read",
-        "canary": to_json(record.canary) if record.canary else None,
+        "canary": _described_share(host, name, record.canary),
+        "shadow": _described_share(host, name, record.shadow),
+        "notice": record.notice,
         **(_fleet_facts(fleet) if fleet else {}),
     }
+
+
+def _described_share(host: Host, name: str, share: Canary | None) -> dict[str, Any] | None:
+    if share is None:
+        return None
+    fleet = host.fleets.get((name, share.version))
+    return {**to_json(share), **(_fleet_facts(fleet) if fleet else {})}
 
 
 def _fleet_facts(fleet: Fleet) -> dict[str, Any]:

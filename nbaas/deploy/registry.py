@@ -56,8 +56,11 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
+    """A version beside the current one: a share of the requests, or copies of them for a shadow."""
+
     version: int
     percent: float
+    limit: float = 0.0  # percentage of 5xx answers at which it is withdrawn; 0: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class EndpointRecord:
     previous: int = 0
     options: Options = field(default_factory=Options)
     canary: Canary | None = None
+    shadow: Canary | None = None  # its answers are counted and dropped
+    notice: str = ""  # what the host did by itself, until the next change
     tokens: tuple[Token, ...] = ()
     history: tuple[int, ...] = ()  # versions that were current, oldest first
 
@@ -101,14 +106,24 @@ def _current(record: EndpointRecord, event: dict[str, Any]) -> EndpointRecord:
     canary = record.canary if record.canary and record.canary.version != version else None
     previous = record.current if record.current != version else record.previous
     history = (*(v for v in record.history if v != version), version)
+    shadow = record.shadow if record.shadow and record.shadow.version != version else None
     return replace(
-        record, current=version, previous=previous, options=options, canary=canary, history=history
-    )
+        record, current=version, previous=previous, options=options, canary=canary, shadow=shadow,
+        history=history, notice="",
+    )  # fmt: skip
 
 
 def _canary(record: EndpointRecord, event: dict[str, Any]) -> EndpointRecord:
+    return replace(record, canary=_share(event), notice=str(event.get("notice", "")))
+
+
+def _shadow(record: EndpointRecord, event: dict[str, Any]) -> EndpointRecord:
+    return replace(record, shadow=_share(event))
+
+
+def _share(event: dict[str, Any]) -> Canary | None:
     version, percent = int(event["version"]), float(event["percent"])
-    return replace(record, canary=Canary(version, percent) if version else None)
+    return Canary(version, percent, float(event.get("limit", 0.0))) if version else None
 
 
 def _options(record: EndpointRecord, event: dict[str, Any]) -> EndpointRecord:
@@ -132,6 +147,7 @@ def _removed(record: EndpointRecord, event: dict[str, Any]) -> EndpointRecord:  
 _CHANGES: dict[str, Callable[[EndpointRecord, dict[str, Any]], EndpointRecord]] = {
     "current": _current,
     "canary": _canary,
+    "shadow": _shadow,
     "options": _options,
     "token": _token,
     "revoked": _revoked,

@@ -36,6 +36,7 @@ class Endpoint:
     current: str
     max_body: int
     canary: tuple[str, float] | None = None
+    shadow: tuple[str, float] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def accepts(self, digest: bytes) -> bool:
@@ -53,6 +54,12 @@ class Endpoint:
             if wish == b"always" or (wish != b"never" and self._drawn(key, self.canary[1])):
                 return self.versions[self.canary[0]]
         return self.versions.get(self.current)
+
+    def shadowed(self) -> Version | None:
+        """Return the version that is to see a copy of a request; None for most, mostly."""
+        if self.shadow is None or not self._drawn(None, self.shadow[1]):
+            return None
+        return self.versions.get(self.shadow[0])
 
     def _drawn(self, key: bytes | None, percent: float) -> bool:
         """Whether the canary takes this one; a key always falls on the same side."""

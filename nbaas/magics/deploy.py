@@ -22,6 +22,8 @@ from nbaas.magics.shell import Shell
 from nbaas.magics.tables import Table
 from nbaas.magics.words import evaluate, split_line
 
+ALL = client.Shares()
+
 
 def parsers() -> dict[str, LineParser]:
     """Return the parsers of these magics by name."""
@@ -60,6 +62,8 @@ def deploy_parser() -> LineParser:
         metavar="PERCENT",
         help="give the new version a part of the traffic",
     )
+    add("--shadow", type=number, metavar="PERCENT", help="or copies of a part, answers dropped")
+    add("--limit", type=number, metavar="P", help="withdraw the canary at over P percent of errors")
     return parser
 
 
@@ -102,6 +106,7 @@ class Deployed:
     predict_url: str  # plain JSON: {"inputs": [...]}
     token_file: str
     seconds: float
+    share: str = ""  # of the requests, where that is not all
 
     @property
     def token(self) -> str:
@@ -111,7 +116,7 @@ class Deployed:
     def __repr__(self) -> str:
         authorized = f'-H "Authorization: Bearer $(cat {self.token_file})"'
         lines = (
-            f"{self.name} version {self.version} serves, after {self.seconds:.1f} s",
+            f"{self.name} version {self.version} {self.share or 'serves'}, after {self.seconds:.1f} s",
             f"  URL     {self.url}",
             f"  JSON    {self.predict_url}",
             f"  token   in {self.token_file}",
@@ -124,10 +129,11 @@ class Deployed:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
 
-def deployed(made: client.Deployment) -> Deployed:
+def deployed(made: client.Deployment, shares: client.Shares = ALL) -> Deployed:
     return Deployed(
-        made.name, made.version, made.url, made.predict_url, made.token_file, made.seconds
-    )
+        made.name, made.version, made.url, made.predict_url, made.token_file, made.seconds,
+        "" if shares == ALL else str(shares),
+    )  # fmt: skip
 
 
 def deploy(shell: Shell, parser: LineParser, line: str) -> Deployed:
@@ -146,7 +152,10 @@ def deploy(shell: Shell, parser: LineParser, line: str) -> Deployed:
         "engine": found.engine,
     }
     options = Options(**{key: value for key, value in given.items() if value is not None})
-    return published(model, name, example, options, pre=pre, post=post, note=found.note)
+    shares = client.Shares(found.canary or 0.0, found.shadow or 0.0, found.limit or 0.0)
+    return published(
+        model, name, example, options, pre=pre, post=post, note=found.note, shares=shares
+    )
 
 
 def published(
@@ -158,6 +167,7 @@ def published(
     pre: Any = None,
     post: Any = None,
     note: str = "",
+    shares: client.Shares = ALL,
 ) -> Deployed:
     """Publish `model` with what its card will tell: the job that trained it, the note."""
     settings = load_settings()
@@ -165,8 +175,9 @@ def published(
     return deployed(
         client.deploy(
             settings, model, name=name, example=example, options=options, facts=facts,
-            pre=pre, post=post,
-        )
+            pre=pre, post=post, canary=shares.canary, shadow=shares.shadow, limit=shares.limit,
+        ),
+        shares,
     )  # fmt: skip
 
 
@@ -204,9 +215,14 @@ def endpoint_table() -> Table:
 
 def _endpoint_row(endpoint: client.EndpointStatus) -> tuple[str, ...]:
     reason = f": {endpoint.reason}" if endpoint.reason else ""
+    reason += f"; {endpoint.notice}" if endpoint.notice else ""
+    canary, shadow = endpoint.canary, endpoint.shadow
+    version = str(endpoint.version)
+    version += f", canary {canary.version} {canary.percent:g} %" if canary else ""
+    version += f", shadow {shadow.version} {shadow.percent:g} %" if shadow else ""
     return (
         endpoint.name,
-        str(endpoint.version),
+        version,
         endpoint.state + reason,
         f"{endpoint.ready} of {endpoint.replicas}",
         str(endpoint.requests),
@@ -227,6 +243,10 @@ def rollback(found: Any) -> str:
     """Serve an earlier version; returns what to tell."""
     _required("%rollback", found.name)
     made = client.rollback(load_settings(), found.name, version=found.to)
+    if made.withdrawn:
+        return (
+            f"canary {made.withdrawn} of {made.name} is withdrawn; it serves version {made.version}"
+        )
     return f"{made.name} serves version {made.version} again"
 
 

@@ -18,7 +18,7 @@ from traitlets import Enum, Int
 from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.launchers import zygote
-from nbaas.magics import deploy, explain, jobs, train
+from nbaas.magics import deploy, explain, jobs, traffic, train
 from nbaas.magics.celllog import CellLog
 from nbaas.magics.completion import Completion
 from nbaas.magics.failures import shown_as_one_line
@@ -37,6 +37,7 @@ PARSERS: dict[str, LineParser] = {
     "%hosts": jobs.hosts_parser(),
     **deploy.parsers(),
     "%explain": explain.explain_parser(),
+    "%canary": traffic.canary_parser(),
 }
 LOADED = "_nbaas_extension"  # where the shell keeps what `unload` takes away
 
@@ -159,6 +160,12 @@ class NbaasMagics(Magics):
     @_shown
     def rollback(self, line: str) -> None:
         print(deploy.rollback(self._read("%rollback", line)))  # noqa: T201 - the answer
+
+    @line_magic
+    @no_var_expand
+    @_shown
+    def canary(self, line: str) -> None:
+        print(traffic.canary(self._read("%canary", line)))  # noqa: T201 - the answer
 
 
 for _name, _parser in PARSERS.items():

@@ -18,7 +18,6 @@ LATER = {
     "--hosts": "this version trains on this machine: --ranks 2 or --gpus 2",
     "--cluster": "this version trains on this machine: --ranks 2 or --gpus 2",
     "--max-restarts": "start it again with %%train; the supervisor does not restart ranks yet",
-    "--canary": "the new version takes all traffic; %rollback returns to the one before",
     "--shard-stream": "an IterableDataset is iterated by every rank, which keeps its slice",
 }
 

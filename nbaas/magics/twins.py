@@ -63,14 +63,21 @@ def deploy(  # noqa: PLR0913 - one keyword a flag of %deploy
     post: Any = None,
     engine: str = "torch",
     note: str = "",
+    canary: float = 0.0,
+    shadow: float = 0.0,
+    limit: float = 0.0,
 ) -> Deployed:
     """Publish a module, or a function that calls one, as a version of the endpoint `name`.
 
-    `pre` and `post` are functions run around it, `max_wait` is in seconds, `note` goes on its card.
+    `pre` and `post` are functions run around it, `max_wait` is in seconds, `note` goes on its card;
+    `canary`, `shadow` and `limit` are percentages, as the flags of `%deploy`.
     """
     with shown_as_one_line():
         options = Options(replicas=replicas, max_batch=max_batch, max_wait=max_wait, engine=engine)
-        return published(model, name, example, options, pre=pre, post=post, note=note)
+        return published(
+            model, name, example, options, pre=pre, post=post, note=note,
+            shares=client.Shares(canary, shadow, limit),
+        )  # fmt: skip
 
 
 def predict(name: str, inputs: Any) -> Any:

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbaas.config import Settings
-from nbaas.deploy.client import EndpointStatus, gateway_address, host_token, list_endpoints
+from nbaas.deploy.client import (
+    EndpointStatus,
+    ShareStatus,
+    gateway_address,
+    host_token,
+    list_endpoints,
+)
 from nbaas.deploy.hosting import ensure_host, read_state
 from nbaas.deploy.manifest import VersionManifest, read_manifest
 from nbaas.deploy.registry import Token, read_endpoint, read_endpoints, version_folders
@@ -39,6 +45,21 @@ class VersionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareRow:
+    """A canary or a shadow beside the current version; `limit` 0 never withdraws it."""
+
+    version: int
+    percent: float
+    limit: float
+    requests: int
+    errors: int
+    p50_ms: float
+    p99_ms: float
+    replicas: int
+    ready: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointRow:
     """An endpoint in a list; `path` is below the server's base URL, `url` the gateway's own."""
 
@@ -58,6 +79,19 @@ class EndpointRow:
     p50_ms: float
     p99_ms: float
     inputs: tuple[InputRow, ...]
+    canary: ShareRow | None
+    shadow: ShareRow | None
+    notice: str  # what the host did by itself, such as to withdraw a canary
+
+
+def share_row(share: ShareStatus | None) -> ShareRow | None:
+    if share is None:
+        return None
+    s = share
+    return ShareRow(
+        s.version, s.percent, s.limit, s.requests, s.errors, s.p50 * 1000, s.p99 * 1000,
+        s.replicas, s.ready,
+    )  # fmt: skip
 
 
 class EndpointIndex:
@@ -97,6 +131,9 @@ class EndpointIndex:
             p50_ms=status.p50 * 1000,
             p99_ms=status.p99 * 1000,
             inputs=tuple(InputRow(i.name, i.datatype, i.shape) for i in inputs),
+            canary=share_row(status.canary),
+            shadow=share_row(status.shadow),
+            notice=status.notice,
         )
 
     def _versions(self, name: str) -> dict[int, VersionManifest]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tornado import web
 
 from nbaas.deploy.cards import read_card
-from nbaas.deploy.client import rollback, undeploy
+from nbaas.deploy.client import rollback, set_canary, undeploy
 from nbaas.server.base import NbaasHandler
+from nbaas.server.endpoints import share_row
 from nbaas.server.guard import guarded
 from nbaas.server.hosts import read_host
 from nbaas.server.jobs import JobDetail, JobIndex, detailed
@@ -24,6 +27,8 @@ from nbaas.server.messages import (
     Named,
     Nothing,
     Served,
+    Shared,
+    Split,
     Wanted,
 )
 from nbaas.server.openapi import document
@@ -127,6 +132,20 @@ class RollbackHandler(NbaasHandler):
         version = None if wanted is None else int(wanted)
         served = await self.context.call(rollback, self.context.settings, name, version)
         self.reply(Served(name, served.version))
+
+
+class CanaryHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("POST",)
+
+    @guarded("write")
+    async def post(self, name: str) -> None:
+        split = self.body(Split)
+        change = partial(
+            set_canary, self.context.settings, name, split.percent,
+            version=split.version, limit=split.limit, shadow=split.shadow,
+        )  # fmt: skip
+        status = await self.context.call(change)
+        self.reply(Shared(name, status.version, share_row(status.canary), share_row(status.shadow)))
 
 
 class OpenApiHandler(NbaasHandler):

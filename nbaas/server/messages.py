@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from nbaas.server.endpoints import EndpointRow
+from nbaas.server.endpoints import EndpointRow, ShareRow
 from nbaas.server.hosts import HostRow
 from nbaas.server.jobs import JobRow
 
@@ -29,6 +29,15 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     """The version to serve; none is the one before.  JSON knows one kind of number: 2.0 is 2."""
 
     version: Annotated[float, msgspec.Meta(ge=1, le=MOST_VERSIONS, multiple_of=1)] | None = None
+
+
+class Split(msgspec.Struct, forbid_unknown_fields=True):
+    """A canary's share of the requests: 0 withdraws it, 100 makes it the current version."""
+
+    percent: Annotated[float, msgspec.Meta(ge=0, le=100)]
+    version: Annotated[int, msgspec.Meta(ge=1, le=10**9)] | None = None  # none: the present canary
+    limit: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None  # percent of 5xx; 0: never
+    shadow: bool = False  # the shadow's copies instead
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,6 +71,16 @@ class Named:
 class Served:
     name: str
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The current version of an endpoint and those beside it."""
+
+    name: str
+    version: int
+    canary: ShareRow | None
+    shadow: ShareRow | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from nbaas.server.messages import (
     Nothing,
     Refusal,
     Served,
+    Shared,
+    Split,
     Wanted,
 )
 
@@ -95,6 +97,10 @@ OPERATIONS = (
     Operation(
         "post", "/nbaas/api/endpoints/{name}/undeploy", "Take an endpoint down", Named,
         body=Nothing, refusals=(404, 413, 503),
+    ),
+    Operation(
+        "post", "/nbaas/api/endpoints/{name}/canary", "Change a canary's share", Shared,
+        body=Split, refusals=(404, 413, 422, 503),
     ),
     Operation(
         "post", "/nbaas/api/endpoints/{name}/rollback", "Serve an older version", Served,

@@ -31,6 +31,7 @@ CONTROL: list[tuple[str, type[web.RequestHandler]]] = [
     (rf"/nbaas/api/endpoints/{NAME}/card", handlers.CardHandler),
     (rf"/nbaas/api/endpoints/{NAME}/undeploy", handlers.UndeployHandler),
     (rf"/nbaas/api/endpoints/{NAME}/rollback", handlers.RollbackHandler),
+    (rf"/nbaas/api/endpoints/{NAME}/canary", handlers.CanaryHandler),
 ]
 
 # The Open Inference Protocol, and plain JSON: what the gateway answers.

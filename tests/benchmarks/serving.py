@@ -29,7 +29,7 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from peers import MODULES, PEERS, ROUTES  
+from peers import MODULES, PEERS, ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 CONNECTIONS = (1, 8, 32)

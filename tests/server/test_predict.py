@@ -261,6 +261,33 @@ def test_rollback_and_undeploy_do_what_they_say(server, endpoints, model, reques
     assert (again.status, again.json["kind"]) == (404, "EndpointNotFoundError")
 
 
+def test_a_canary_is_split_promoted_and_refused_through_the_server(server, endpoints, model):
+    import torch
+
+    twice = torch.nn.Sequential(model, torch.nn.Softmax(dim=1)).eval()
+    for served, share in ((model, 0.0), (twice, 25.0)):
+        deploy(endpoints, served, name="split", example=torch.zeros(2, 4), canary=share)
+    row = lambda: next(  # noqa: E731
+        row for row in server.get("nbaas/api/endpoints").json["endpoints"] if row["name"] == "split"
+    )
+    assert (row()["version"], row()["canary"]["version"], row()["canary"]["percent"]) == (1, 2, 25)
+
+    def split(**body):
+        answer = server.post("nbaas/api/endpoints/split/canary", json.dumps(body).encode())
+        return answer.status, answer.json
+
+    status, answer = split(percent=50, limit=5)
+    assert (status, answer["version"], answer["canary"]["percent"]) == (200, 1, 50)
+    assert (row()["canary"]["limit"], row()["shadow"], row()["notice"]) == (5, None, "")
+    assert split(percent=101)[0] == 400
+    assert split(percent=0)[1] == {"name": "split", "version": 1, "canary": None, "shadow": None}
+    status, answer = split(percent=10)
+    assert (status, answer["error"]) == (422, "split has no canary")
+    assert split(percent=100, version=2)[1]["version"] == 2
+    assert server.post("nbaas/api/endpoints/split/undeploy").status == 200
+    assert split(percent=10)[0] == 404
+
+
 def test_an_answer_is_explained_through_the_server(server, endpoints, model, request_body):
     pytest.importorskip("captum")
     rows = [[1.0, 2.0, 3.0, 4.0]]
