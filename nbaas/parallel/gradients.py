@@ -18,9 +18,11 @@ from torch.nn.parameter import UninitializedParameter
 
 from nbaas.errors import EngineError
 from nbaas.parallel.sharded import PartialTensor, corrected
-from nbaas.parallel.world import World
+from nbaas.parallel.world import World, average
 
 BUCKET_BYTES = 16 << 20  # launched while backward goes on; smaller models travel in one piece
+register_plain_hook = torch.Tensor.register_hook
+_register_after = torch.Tensor.register_post_accumulate_grad_hook
 _HEADER = 2  # stop vote, position check
 _POSITIONS = 1 << 20
 
@@ -79,7 +81,9 @@ class GradientAverager:
             if key in self.watched or is_lazy(leaf) or not leaf.requires_grad or not leaf.is_leaf:
                 continue
             self.watched[key] = weakref.ref(leaf, functools.partial(self._forget, key))
-            self.hooks.append(leaf.register_post_accumulate_grad_hook(self._on_ready))
+            if leaf._backward_hooks or leaf._post_accumulate_grad_hooks:
+                average_first(leaf)  # of before the session
+            self.hooks.append(_register_after(leaf, self._on_ready))
 
     def _forget(self, key: int, _: Any) -> None:
         self.watched.pop(key, None)
@@ -88,6 +92,9 @@ class GradientAverager:
         """Leave the gradients of all leaves alone from now on."""
         for hook in self.hooks:
             hook.remove()
+        for handle in _averaging:
+            handle.remove()
+        _averaging.clear()
         self.hooks, self.watched, self.buckets = [], {}, {}
 
     def average_now(self, leaves: Iterable[torch.Tensor]) -> None:
@@ -195,6 +202,23 @@ class GradientAverager:
     def any_gradient(self) -> bool:
         leaves = (reference() for reference in list(self.watched.values()))
         return any(leaf is not None and leaf.grad is not None for leaf in leaves)
+
+
+_averaging: list[Any] = []  # handles of the averages that come before the user's hooks
+
+
+def average_first(leaf: torch.Tensor) -> None:
+    """Make the first hook of `leaf` an average over ranks: hooks after it see what one device sees."""
+    hooks: Any = leaf._backward_hooks
+    if hooks and average in hooks.values():
+        return
+    _averaging.append(register_plain_hook(leaf, average))
+    hooks = leaf._backward_hooks
+    others = [(key, hook) for key, hook in hooks.items() if hook is not average]
+    ours = [(key, hook) for key, hook in hooks.items() if hook is average]
+    # Taken out and put in again: the engine reads the order in which keys were set.
+    hooks.clear()
+    hooks.update(ours + others)
 
 
 def _no_averager() -> GradientAverager | None:

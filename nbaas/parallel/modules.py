@@ -6,31 +6,27 @@ f(x)[rows] == f(x[rows]); else it runs on the whole batch on every rank: slower,
 
 from __future__ import annotations
 
-import contextlib
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from nbaas.parallel import trees
-from nbaas.parallel.draws import Draws, plan_draws
+from nbaas.parallel.decisions import Decisions, UndecidedError
+from nbaas.parallel.draws import Draws
 from nbaas.parallel.gradients import GradientAverager, is_lazy
-from nbaas.parallel.probe import (
-    OutputPlan,
-    compare_outputs,
-    matches_alone,
-    quiet_randomness,
-    restored,
-)
+from nbaas.parallel.keepsakes import LocalState
+from nbaas.parallel.probe import OutputPlan
+from nbaas.parallel.prober import Prober, local
 from nbaas.parallel.randomness import Randomness
 from nbaas.parallel.rows import Rows, split_rows
 from nbaas.parallel.selfcheck import FirstStepCheck
-from nbaas.parallel.sharded import GlobalTensor, PartialTensor, ShardedTensor, my_rows
-from nbaas.parallel.world import World, entering
+from nbaas.parallel.sharded import GlobalTensor, PartialTensor, ShardedTensor
+from nbaas.parallel.trial import Snapshot
+from nbaas.parallel.world import World
 
 MIN_ROWS_TO_SPLIT = 2  # rows a rank, below which a plain call is not worth splitting
 
@@ -44,7 +40,20 @@ class ModuleNotes:
     generation: int = -1
     hooked: bool = False  # hooks of the user's see activations: of the whole batch
     lazy: bool = False
-    plans: dict[Any, OutputPlan | None] = None  # type: ignore[assignment]  # None: replicated
+    keeps: bool = False  # a call keeps tensors of the batch in attributes
+    plans: dict[Any, OutputPlan | None] = field(default_factory=dict)  # None: replicated
+    others: dict[int, OutputPlan | None] = field(default_factory=dict)  # by number of outputs
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCall:
+    """One call of a module that is split by rows, as the cell made it."""
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    rows: Rows
+    plan: OutputPlan
 
 
 class ModuleBoundary:
@@ -60,17 +69,21 @@ class ModuleBoundary:
         self.randomness = randomness
         self.draws = Draws(world, randomness)
         self.check.begin_draws = self.draws.begin
+        self.prober = Prober(world, self.draws, self.original)
+        self.holds_rows = False  # rows of a batch were put into an attribute of some module
 
     def install(self) -> None:
         world, original, boundary = self.world, self.original, self
 
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             if world.depth:
+                if world.recomputing and _has_rows(args, kwargs):
+                    return boundary.again(module, args, kwargs)
                 return original(module, *args, **kwargs)
             return boundary.enter(module, args, kwargs)
 
         nn.Module.__call__ = call  # type: ignore[method-assign]
-        self.undo_hooks = [self.draws.install()] + [
+        self.undo_hooks = [self.draws.install(), _watch_attributes(self)] + [
             _watch_registration(self, name) for name in _REGISTRATIONS
         ]
 
@@ -83,7 +96,7 @@ class ModuleBoundary:
         note = self.notes.get(module)
         if note is None:
             owns = next(module.parameters(), None) is not None
-            note = ModuleNotes(owns, type(module).__name__, plans={})
+            note = ModuleNotes(owns, type(module).__name__)
             self.notes[module] = note
         if note.generation != self.generation:
             parameters = list(module.parameters())
@@ -104,147 +117,132 @@ class ModuleBoundary:
         if rows is None or note.lazy or _under_functorch():
             return self._replicated(module, args, kwargs)
         if note.hooked:
-            self._refuse(note, "its forward hooks see activations")
+            self._refuse(note, "its hooks see activations")
             return self._replicated(module, args, kwargs)
-        key = _call_kind(module, leaves, rows)
+        key = _call_kind(module, leaves, rows, (args, kwargs))
         if key not in note.plans:
-            note.plans[key] = self._probe(module, note, args, kwargs, rows)
+            note.plans[key] = self._probe(module, note, (args, kwargs), rows)
         plan = note.plans[key]
         if plan is None:
             return self._replicated(module, args, kwargs)
-        return self._split(module, args, kwargs, rows, plan)
+        call = SplitCall(module, args, kwargs, rows, plan)
+        return self._careful(call) if plan.careful else self._split(call)
 
-    # ---- the two ways to run a call ------------------------------------------------------------
+    def again(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a call once more within backward (activation checkpointing), as it ran before."""
+        leaves = trees.tensors((args, kwargs))
+        rows = _rows_of(leaves, self.world)
+        note = self.note_of(module)
+        if not note.owns_parameters:
+            return self.original(module, *args, **kwargs)
+        plan = None
+        if rows is not None:
+            plan = note.plans.get(_call_kind(module, leaves, rows, (args, kwargs)))
+        if plan is None or rows is None:
+            return self._replicated(module, args, kwargs)
+        self.draws.begin(plan.draws)
+        result = self._local(SplitCall(module, args, kwargs, rows, plan))
+        return plan.wrap(result, rows)
+
+    def _probe(
+        self, module: nn.Module, note: ModuleNotes, arguments: tuple[Any, Any], rows: Rows
+    ) -> OutputPlan | None:
+        plan, reason = self.prober.probe(module, *arguments, rows)
+        if plan is None:
+            self._refuse(note, reason)
+        elif plan.kept:
+            note.keeps = True
+        return plan
+
+    # ---- the ways to run a call ----------------------------------------------------------------
 
     def _replicated(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         plain_args = trees.map_tensors(_whole, args)
         plain_kwargs = trees.map_tensors(_whole, kwargs)
-        with self._inside(None):
-            return self.original(module, *plain_args, **plain_kwargs)
+        state = self._state_of(module, _whole)
+        try:
+            with self.world.inside(None):
+                return self.original(module, *plain_args, **plain_kwargs)
+        finally:
+            if state is not None:
+                state.settle()
 
-    def _split(
-        self, module: nn.Module, args: Any, kwargs: Any, rows: Rows, plan: OutputPlan
-    ) -> Any:
-        def local(leaf: torch.Tensor) -> torch.Tensor:
-            return _local(leaf, rows, plan.row_dim)
-
-        local_args = trees.map_tensors(local, args)
-        local_kwargs = trees.map_tensors(local, kwargs)
-        world = self.world
+    def _split(self, call: SplitCall) -> Any:
+        """Run a call on this rank's rows, at full local speed."""
+        module, rows, plan = call.module, call.rows, call.plan
+        state = self._state_of(module, lambda leaf: _same_rows(leaf, rows))
         before = self.randomness.enter_model()
         self.draws.begin(plan.draws)
-        world.depth, world.rows = world.depth + 1, rows
-        world.last_rows = rows
+        self.world.last_rows = rows
         try:
-            result = self.original(module, *local_args, **local_kwargs)
+            result = self._local(call)
         finally:
-            world.depth, world.rows = world.depth - 1, None
             self.randomness.leave_model()
+            if state is not None:
+                state.settle(lambda new: plan.wrap_kept(new, rows))
         if not self.check.done:
-            self.check.follow(module, (args, kwargs), result, plan, rows, before)
+            self.check.follow(module, (call.args, call.kwargs), result, plan, rows, before)
+        found = trees.tensors(result) if not isinstance(result, torch.Tensor) else (result,)
+        if len(found) != len(plan.leaves):
+            plan = self._other_plan(call, len(found))
         return plan.wrap(result, rows)
 
-    @contextlib.contextmanager
-    def _inside(self, rows: Rows | None) -> Iterator[None]:
+    def _local(self, call: SplitCall) -> Any:
+        rows = call.rows
+
+        def mine(leaf: torch.Tensor) -> torch.Tensor:
+            return local(leaf, rows, call.plan.row_dim)
+
+        args, kwargs = trees.map_tensors(mine, call.args), trees.map_tensors(mine, call.kwargs)
         world = self.world
-        world.depth += 1
-        world.rows = rows
+        before = world.depth, world.rows  # written out, as `inside` costs a microsecond
+        world.depth, world.rows = world.depth + 1, rows
         try:
-            yield
+            return self.original(call.module, *args, **kwargs)
         finally:
-            world.depth -= 1
-            world.rows = None
+            world.depth, world.rows = before
 
-    # ---- the probe -----------------------------------------------------------------------------
+    def _other_plan(self, call: SplitCall, tensors: int) -> OutputPlan:
+        """Return the plan of a call that gave another number of tensors than the first one."""
+        note = self.notes[call.module]
+        if tensors not in note.others:
+            note.others[tensors] = self._probe(
+                call.module, note, (call.args, call.kwargs), call.rows
+            )
+        return note.others[tensors] or call.plan
 
-    def _probe(
-        self, module: nn.Module, note: ModuleNotes, args: Any, kwargs: Any, rows: Rows
-    ) -> OutputPlan | None:
-        """Return how outputs follow rows, agreed by all ranks; None: the call must run replicated."""
-        plan, reason = None, ""
-        drawn: tuple[list[Any], list[Any]] = ([], [])
-        plain = [trees.map_tensors(_whole_detached, tree) for tree in (args, kwargs)]
+    def _careful(self, call: SplitCall) -> Any:
+        """Run a call whose sizes or branches may follow values; on the whole batch if ranks differ."""
+        snapshot = Snapshot(call.module)
+        result, mine = None, None
         try:
-            with (
-                torch.no_grad(),
-                restored(module),
-                quiet_randomness(),
-                self._logging(drawn[0]),
-                self._inside(None),
-            ):
-                full = self.original(module, *plain[0], **plain[1])
-        except Exception as broken:  # noqa: BLE001 - the user's own error comes up in the real call
-            full, reason = None, f"{type(broken).__name__}: {broken}"
-        if not self.world.all_agree(verdict=not reason):
-            self._refuse(note, reason or "it failed on another rank")
-            return None
-        pieces = [
-            trees.map_tensors(lambda t: _local(t, rows, 0).detach(), tree)
-            for tree in (args, kwargs)
-        ]
-        try:
-            with (
-                torch.no_grad(),
-                restored(module),
-                quiet_randomness(),
-                self._logging(drawn[1]),
-                self._inside(rows),
-            ):
-                local = self.original(module, *pieces[0], **pieces[1])
-        except Exception as broken:  # noqa: BLE001 - a model that takes no part of a batch
-            local, reason = None, f"{type(broken).__name__}: {broken}"
-        if not self.world.all_agree(verdict=not reason):
-            self._refuse(note, reason or "it failed on another rank")
-            return None
-        plan, reason = compare_outputs(full, local, rows, self.world)
-        if plan is not None and not self._same_alone(module, plain, full, plan, rows):
-            plan, reason = None, "an output for one row alone has another shape or value"
-        if plan is None:
-            self._refuse(note, reason)
-            return None
-        every = self.world.gather_objects(plan_draws(*drawn, rows))
-        same = every[0] is not None and all(other == every[0] for other in every)
-        return replace(plan, draws=every[0]) if same else plan
+            with Decisions(self.world):
+                result = self._split(call)
+            local_result = trees.map_tensors(_part, result)
+            mine = call.plan.signature(local_result, call.rows)
+        except UndecidedError:
+            pass
+        except Exception:  # noqa: BLE001 - a part may be empty where the batch is not; it runs whole
+            mine = None
+        every = self.world.gather_objects(mine)
+        if every[0] is not None and all(other == every[0] for other in every):
+            return result
+        snapshot.put_back()
+        return self._replicated(call.module, call.args, call.kwargs)
 
-    @contextlib.contextmanager
-    def _logging(self, shapes: list[Any]) -> Iterator[None]:
-        self.draws.log = shapes
-        try:
-            yield
-        finally:
-            self.draws.log = None
-
-    def _same_alone(
-        self, module: nn.Module, plain: list[Any], full: Any, plan: OutputPlan, rows: Rows
-    ) -> bool:
-        """Tell whether one row alone comes out as in the batch, on every rank.
-
-        It finds what a part of the batch may hide: outputs as long as the longest sample.
-        """
-        if module.training and any(isinstance(m, _BatchNorm) for m in module.modules()):
-            return True
-        row = min(rows.offset, rows.total - 1)
-
-        def one(leaf: torch.Tensor) -> torch.Tensor:
-            has_rows = leaf.dim() > 0 and leaf.shape[0] == rows.total
-            return leaf.narrow(0, row, 1) if has_rows else leaf
-
-        try:
-            with torch.no_grad(), restored(module), quiet_randomness(), self._inside(None):
-                alone = self.original(
-                    module, *trees.map_tensors(one, plain[0]), **trees.map_tensors(one, plain[1])
-                )
-        except Exception:  # noqa: BLE001 - a model that squeezes or needs two rows
-            return self.world.all_agree(verdict=True)
-        same = matches_alone(full, alone, plan, row)
-        return self.world.all_agree(verdict=same)
+    def _state_of(self, module: nn.Module, take: Any) -> LocalState | None:
+        keeps = self.holds_rows or self.notes[module].keeps
+        return LocalState(module, take) if keeps else None
 
     def _refuse(self, note: ModuleNotes, reason: str) -> None:
         """Note why every call of the module is for the whole batch."""
         self.world.notes[note.name] = f"ran on the whole batch on every rank: {reason}"
 
 
-_REGISTRATIONS = ("register_forward_hook", "register_forward_pre_hook")
+_REGISTRATIONS = (
+    "register_forward_hook", "register_forward_pre_hook",
+    "register_full_backward_hook", "register_full_backward_pre_hook", "register_backward_hook",
+)  # fmt: skip
 
 
 def _watch_registration(boundary: ModuleBoundary, name: str) -> Callable[[], None]:
@@ -259,14 +257,35 @@ def _watch_registration(boundary: ModuleBoundary, name: str) -> Callable[[], Non
     return lambda: setattr(nn.Module, name, original)
 
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
 def _has_foreign_hooks(module: nn.Module) -> bool:
     """Tell whether hooks that are not torch's own (weight norm, pruning) see activations inside."""
     hooks = (
         hook
         for part in module.modules()
-        for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
+        for kind in _HOOKS
+        for hook in getattr(part, kind).values()
     )
     return any(not _home(hook).startswith("torch.") for hook in hooks)
+
+
+def _watch_attributes(boundary: ModuleBoundary) -> Callable[[], None]:
+    """Notice rows of a batch that the cell puts into an attribute of a module."""
+    original = nn.Module.__setattr__
+
+    def set_attribute(module: nn.Module, name: str, value: Any) -> None:
+        if isinstance(value, GlobalTensor) and not boundary.world.depth:
+            boundary.holds_rows = True
+        original(module, name, value)
+
+    nn.Module.__setattr__ = set_attribute  # type: ignore[method-assign,assignment]
+
+    def undo() -> None:
+        nn.Module.__setattr__ = original  # type: ignore[method-assign]
+
+    return undo
 
 
 def _home(hook: Any) -> str:
@@ -279,26 +298,20 @@ def _under_functorch() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def _has_rows(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return any(isinstance(leaf, GlobalTensor) for leaf in trees.tensors((args, kwargs)))
+
+
+def _same_rows(leaf: torch.Tensor, rows: Rows) -> torch.Tensor:
+    return leaf.part if isinstance(leaf, ShardedTensor) and leaf.rows == rows else leaf
+
+
+def _part(leaf: torch.Tensor) -> torch.Tensor:
+    return leaf.part if isinstance(leaf, GlobalTensor) else leaf
+
+
 def _whole(leaf: torch.Tensor) -> torch.Tensor:
     return leaf.whole() if isinstance(leaf, GlobalTensor) else leaf
-
-
-def _whole_detached(leaf: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        if isinstance(leaf, PartialTensor):
-            return leaf.settled()
-        return _whole(leaf).detach()
-
-
-def _local(leaf: torch.Tensor, rows: Rows, dim: int) -> torch.Tensor:
-    """Return this rank's part of an argument; arguments without rows are given whole."""
-    if isinstance(leaf, ShardedTensor):
-        return leaf.part if leaf.rows == rows else leaf.whole()
-    if isinstance(leaf, PartialTensor):
-        return leaf.whole()
-    if leaf.dim() > dim and leaf.shape[dim] == rows.total:
-        return my_rows(entering(leaf), rows, dim)
-    return leaf
 
 
 def _rows_of(leaves: list[torch.Tensor], world: World) -> Rows | None:
@@ -315,10 +328,13 @@ def _rows_of(leaves: list[torch.Tensor], world: World) -> Rows | None:
     return None
 
 
-def _call_kind(module: nn.Module, leaves: list[torch.Tensor], rows: Rows) -> Any:
-    """Return what a plan holds for: mode, and the place of rows in each argument."""
+def _call_kind(module: nn.Module, leaves: list[torch.Tensor], rows: Rows, given: Any) -> Any:
+    """Return what a plan holds for: modes, the flags given, and the place of rows in each argument."""
     total = rows.total
-    return (module.training, *[_leaf_kind(leaf, total) for leaf in leaves])
+    kinds = [_leaf_kind(leaf, total) for leaf in leaves]
+    args, kwargs = given
+    flags = [a for a in (*args, *kwargs.values()) if isinstance(a, (bool, str))]
+    return (module.training, torch.is_grad_enabled(), *kwargs, *flags, *kinds)
 
 
 def _leaf_kind(leaf: torch.Tensor, total: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from nbaas.parallel import trees
-from nbaas.parallel.rules import Args, Kwargs, names, rule
+from nbaas.parallel.rules import Args, Kwargs, elementwise, names, rule
 from nbaas.parallel.sharded import PartialTensor, ShardedTensor, my_rows
 from nbaas.parallel.world import entering, world
 
@@ -109,8 +109,22 @@ def _along_rule(func: Any, args: Args, kwargs: Kwargs) -> Any:
         return NotImplemented
     name = func.__name__
     if name in ("max", "min") and len(args) > 1 and isinstance(args[1], torch.Tensor):
-        return NotImplemented
+        return elementwise(func, args, kwargs)
+    if name in ("all", "any") and len(args) == 1 and not kwargs:
+        return _of_all_rows(func, args[0])
     return _along(func, args, kwargs)
+
+
+@rule("_is_all_true", "_is_any_true")
+def _is_true(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    return _of_all_rows(func, args[0]) if isinstance(args[0], ShardedTensor) else NotImplemented
+
+
+def _of_all_rows(func: Any, tensor: ShardedTensor) -> torch.Tensor:
+    """Return all or any of the whole batch, on every rank."""
+    every = world().gather_objects(bool(func(tensor.valid)))
+    told = all(every) if "all" in func.__name__ else any(every)
+    return torch.tensor(told, device=tensor.part.device)
 
 
 def _along(func: Any, args: Args, kwargs: Kwargs) -> Any:

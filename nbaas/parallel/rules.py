@@ -21,7 +21,7 @@ from nbaas.parallel.sharded import (
     my_rows,
     writes_in_place,
 )
-from nbaas.parallel.world import entering, world
+from nbaas.parallel.world import entering
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -70,7 +70,7 @@ _BINARY = names(
 )
 
 
-def _elementwise(func: Any, args: Args, kwargs: Kwargs) -> Any:
+def elementwise(func: Any, args: Args, kwargs: Kwargs) -> Any:
     """Broadcast over rows: every operand lies on the rows, or has no row dimension at all."""
     first: ShardedTensor | None = None
     for arg in (*args, *kwargs.values()) if kwargs else args:
@@ -80,7 +80,7 @@ def _elementwise(func: Any, args: Args, kwargs: Kwargs) -> Any:
             first = arg
         elif isinstance(arg, (list, tuple)) and any(isinstance(a, GlobalTensor) for a in arg):
             return NotImplemented
-    if first is None or kwargs.get("out") is not None:
+    if first is None or kwargs.get("out") is not None or _meets_whole(func.__name__, args, kwargs):
         return NotImplemented
     rows = first.rows
     back = first.part.dim() - first.row_dim  # the row dimension, counted from the right
@@ -97,6 +97,14 @@ def _elementwise(func: Any, args: Args, kwargs: Kwargs) -> Any:
     return ShardedTensor(result, rows, result.dim() - back)
 
 
+def _meets_whole(name: str, args: Args, kwargs: Kwargs) -> bool:
+    """Tell whether an operation by this name is not one of rows here: it reads or writes all of them."""
+    if name == "where":
+        return len(args) + len(kwargs) == 1  # where(condition): the places, as nonzero gives them
+    # A plain tensor written in place is written whole, not in this rank's rows alone.
+    return not isinstance(args[0], GlobalTensor) and writes_in_place(name)
+
+
 def _operand(arg: Any, rows: Rows, back: int) -> Any:
     """Return the local operand, NotImplemented where `arg` does not line up with the rows."""
     if not isinstance(arg, torch.Tensor):
@@ -109,6 +117,18 @@ def _operand(arg: Any, rows: Rows, back: int) -> Any:
     if arg.shape[-back] == rows.total:
         return my_rows(entering(arg), rows, arg.dim() - back)
     return NotImplemented
+
+
+@rule("broadcast_tensors")
+def _broadcast(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    first = next((arg for arg in args if isinstance(arg, ShardedTensor)), None)
+    if first is None or any(isinstance(arg, PartialTensor) for arg in args):
+        return NotImplemented
+    back = first.part.dim() - first.row_dim
+    operands = [_operand(arg, first.rows, back) for arg in args]
+    if any(part is NotImplemented for part in operands):
+        return NotImplemented
+    return [ShardedTensor(part, first.rows, part.dim() - back) for part in func(*operands)]
 
 
 # ---- partial values: linear operations stay partial, others take the global value --------------
@@ -197,10 +217,10 @@ def _on_values(func: Any, args: Args, kwargs: Kwargs) -> Any:
 
 def _on_rows_and_values(func: Any, args: Args, kwargs: Kwargs) -> Any:
     settled = tuple(arg.whole() if isinstance(arg, PartialTensor) else arg for arg in args)
-    return _elementwise(func, settled, kwargs)
+    return elementwise(func, settled, kwargs)
 
 
-rule(*_UNARY, *_BINARY)(_elementwise)
+rule(*_UNARY, *_BINARY)(elementwise)
 
 
 @rule("rand_like", "randn_like", "randint_like")
@@ -244,7 +264,7 @@ def _settled(arg: Any) -> Any:
 )
 def _compare(func: Any, args: Args, kwargs: Kwargs) -> Any:
     if any(isinstance(arg, ShardedTensor) for arg in args):
-        return _elementwise(func, args, kwargs)
+        return elementwise(func, args, kwargs)
     return _read(func, args, kwargs)
 
 
@@ -262,116 +282,3 @@ def _repr(func: Any, args: Args, kwargs: Kwargs) -> Any:
 @rule("__reduce_ex__", "__deepcopy__")
 def _copy(func: Any, args: Args, kwargs: Kwargs) -> Any:
     return func(_settled(args[0]), *args[1:], **kwargs)
-
-
-# ---- autograd ----------------------------------------------------------------------------------
-
-
-_OF_PART = names("""get:requires_grad get:is_leaf get:grad_fn get:output_nr get:_version is_inference
-    retain_grad is_contiguous stride is_pinned get:retains_grad get:_backward_hooks is_shared
-    storage_offset is_conj is_neg""")
-
-
-@rule(*_OF_PART)
-def _of_part(func: Any, args: Args, kwargs: Kwargs) -> Any:
-    return func(args[0].part, *args[1:], **kwargs)
-
-
-@rule("set:requires_grad")
-def _set_requires_grad(func: Any, args: Args, kwargs: Kwargs) -> None:
-    args[0].part.requires_grad_(args[1])
-
-
-@rule("get:data")
-def _get_data(func: Any, args: Args, kwargs: Kwargs) -> Any:
-    data = func(args[0].part)
-    if isinstance(args[0], PartialTensor):
-        return PartialTensor(data)
-    return ShardedTensor(data, args[0].rows, args[0].row_dim)
-
-
-@rule("get:grad")
-def _get_grad(func: Any, args: Args, kwargs: Kwargs) -> Any:
-    """The true derivative: autograd's local one is world_size times it (see world.py)."""
-    tensor = args[0]
-    grad = func(tensor.part)
-    if grad is None or isinstance(tensor, PartialTensor):
-        return grad
-    return ShardedTensor(grad / world().size, tensor.rows, tensor.row_dim)
-
-
-@rule("set:grad")
-def _set_grad(func: Any, args: Args, kwargs: Kwargs) -> None:
-    if args[1] is not None:
-        raise NotImplementedError("a gradient was assigned to a sharded tensor")
-    args[0].part.grad = None
-
-
-@rule("backward")
-def _backward(func: Any, args: Args, kwargs: Kwargs) -> None:
-    """Start autograd at this rank's part; gradients are averaged as they become ready."""
-    root, *rest = args
-    if isinstance(root, ShardedTensor):
-        if not rest and "gradient" not in kwargs:
-            raise RuntimeError("grad can be implicitly created only for scalar outputs")
-        gradient = _cut(rest[0] if rest else kwargs["gradient"], root) * world().size
-        func(root.part, gradient, *rest[1:], **{k: v for k, v in kwargs.items() if k != "gradient"})
-        return
-    from nbaas.parallel import gradients
-
-    inputs = kwargs.get("inputs")
-    if inputs is not None:
-        kwargs = {
-            **kwargs,
-            "inputs": [t.part if isinstance(t, GlobalTensor) else t for t in inputs],
-        }
-    with gradients.carrying(root):
-        func(root.part, *rest, **kwargs)
-
-
-def _cut(value: Any, like: ShardedTensor) -> Any:
-    if isinstance(value, ShardedTensor):
-        return value.part
-    return my_rows(value, like.rows, like.row_dim)
-
-
-@rule("grad")
-def _autograd_grad(func: Any, args: Args, kwargs: Kwargs) -> Any:
-    """torch.autograd.grad: true derivatives, sharded for sharded inputs, averaged for plain ones."""
-    from nbaas.parallel.world import average
-
-    outputs, inputs, *rest = args
-    given = rest[0] if rest else kwargs.get("grad_outputs")
-    single = isinstance(outputs, torch.Tensor)
-    outputs = [outputs] if single else list(outputs)
-    wanted = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
-    seeds = [given] if isinstance(given, torch.Tensor) or given is None else list(given)
-    seeds = seeds * len(outputs) if seeds == [None] else seeds
-    local_seeds = [_seed(out, seed) for out, seed in zip(outputs, seeds, strict=True)]
-    options = {
-        key: value
-        for key, value in kwargs.items()
-        if key not in ("grad_outputs", "outputs", "inputs")
-    }
-    found = func(
-        [out.part if isinstance(out, GlobalTensor) else out for out in outputs],
-        [t.part if isinstance(t, GlobalTensor) else t for t in wanted],
-        local_seeds, *rest[1:], **options,
-    )  # fmt: skip
-    return tuple(_true_gradient(g, t, average) for g, t in zip(found, wanted, strict=True))
-
-
-def _seed(output: torch.Tensor, seed: Any) -> Any:
-    if not isinstance(output, ShardedTensor):
-        return seed
-    if seed is None:
-        raise RuntimeError("grad can be implicitly created only for scalar outputs")
-    return _cut(seed, output) * world().size
-
-
-def _true_gradient(grad: Any, wanted: torch.Tensor, average: Callable[..., Any]) -> Any:
-    if grad is None:
-        return None
-    if isinstance(wanted, ShardedTensor):
-        return ShardedTensor(grad / world().size, wanted.rows, wanted.row_dim)
-    return average(grad)

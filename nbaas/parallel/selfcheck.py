@@ -18,9 +18,10 @@ from torch import nn
 
 from nbaas.errors import SemanticsError
 from nbaas.parallel import trees
-from nbaas.parallel.probe import OutputPlan, restored
+from nbaas.parallel.probe import OutputPlan
 from nbaas.parallel.rows import Rows
 from nbaas.parallel.sharded import GlobalTensor, ShardedTensor, my_rows
+from nbaas.parallel.trial import restored
 from nbaas.parallel.world import World
 
 TOLERANCE = (
@@ -106,6 +107,10 @@ class FirstStepCheck:
             self.verdict = "not compared: the model draws random numbers out of sight"
         elif any(plan.kind != "rows" for plan in calls[0].plan.leaves):
             self.verdict = "not compared: the model computes its own loss"
+        elif calls[0].plan.kept:
+            self.verdict = "not compared: the model keeps tensors of the batch in attributes"
+        elif not calls[0].averaged:
+            self.verdict = "not compared: no gradients were kept by the first backward pass"
         else:
             self._compare(calls[0])
         return True

@@ -16,7 +16,7 @@ from torch.optim.optimizer import (
 )
 
 from nbaas.engines.base import Engine
-from nbaas.parallel import batchnorm, effects, gradients, innerloss, threads
+from nbaas.parallel import autograd, batchnorm, effects, gradients, innerloss, threads
 from nbaas.parallel import losses as _losses  # noqa: F401 - registers its rules
 from nbaas.parallel import shapes as _shapes  # noqa: F401 - registers its rules
 from nbaas.parallel import world as worlds
@@ -80,6 +80,7 @@ class Session:
         self.boundary.install()
         self.undo += [
             self.boundary.uninstall,
+            autograd.install(self.world),
             batchnorm.install(self.world),
             innerloss.install(self.world),
             threads.install(self.materialize),
@@ -101,10 +102,14 @@ class Session:
         if self.world.size == 1:
             return
         leaves = [p for group in optimizer.param_groups for p in group["params"]]
-        missed = [p for p in leaves if p.grad is not None and id(p) not in self.averager.watched]
+        watched = () if self.averager.in_backward else self.averager.watched
+        # A step from a hook of the user's, within backward, comes before the average of the pass.
+        missed = [p for p in leaves if p.grad is not None and id(p) not in watched]
         if missed:
             self.averager.average_now(missed)
         self.averager.watch(leaves)
+        if self.averager.in_backward:
+            return
         if self.boundary.check.verify(draws=self.randomness.draws):
             self.averager.after_pass = None
 

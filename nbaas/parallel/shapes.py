@@ -82,7 +82,7 @@ def _shape_shift(func: Any, args: Args, kwargs: Kwargs) -> Any:
     if not isinstance(tensor, ShardedTensor):
         return NotImplemented
     if any(isinstance(leaf, torch.Tensor) for leaf in trees.tensors((args[1:], kwargs))):
-        return NotImplemented
+        return _one_of_each_row(func, tensor, args)
     if tensor.rows.total == 1 and func.__name__ == "squeeze":
         return NotImplemented
     try:
@@ -94,6 +94,25 @@ def _shape_shift(func: Any, args: Args, kwargs: Kwargs) -> Any:
     found = iter(places)
     result = func(tensor.part, *args[1:], **kwargs)
     return trees.map_tensors(lambda t: ShardedTensor(t, tensor.rows, next(found)), result)
+
+
+def _one_of_each_row(func: Any, tensor: ShardedTensor, args: Args) -> Any:
+    """t[arange(N), y]: an entry of each row, y given by rows as well."""
+    index = args[1]
+    rows = tensor.rows
+    if func.__name__ != "__getitem__" or not isinstance(index, tuple) or tensor.row_dim:
+        return NotImplemented
+    first, *others = index
+    counts = isinstance(first, torch.Tensor) and not isinstance(first, GlobalTensor)
+    if not counts or first.shape != (rows.total,) or first.is_floating_point():
+        return NotImplemented
+    if not bool((first == torch.arange(rows.total, device=first.device)).all()):
+        return NotImplemented
+    if not all(isinstance(o, ShardedTensor) and (o.rows, o.dim()) == (rows, 1) for o in others):
+        return NotImplemented
+    part = tensor.part
+    mine = torch.arange(part.shape[0], device=part.device)
+    return ShardedTensor(func(part, (mine, *[o.part for o in others])), rows)
 
 
 def _row_places(func: Any, tensor: ShardedTensor, args: Args, kwargs: Kwargs) -> list[int] | None:

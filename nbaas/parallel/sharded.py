@@ -11,6 +11,7 @@ value, differentiably, and runs as usual: never wrong, only slower.  A number re
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ _names: dict[Any, str] = {}
 class GlobalTensor(torch.Tensor):
     """Common base: where an operation on global values is decided."""
 
-    part: torch.Tensor  # what this rank holds
+    part: Any  # what this rank holds
     value: torch.Tensor | None
 
     @classmethod
@@ -83,12 +84,31 @@ class GlobalTensor(torch.Tensor):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A gathered value, and the versions that tell whether a write has come since."""
+
+    part: torch.Tensor
+    part_version: int
+    value: torch.Tensor
+    value_version: int
+
+    def now(self) -> Known:
+        return Known(self.part, version_of(self.part), self.value, version_of(self.value))
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """Return how often `tensor` was written in place; tensors of inference mode do not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 class ShardedTensor(GlobalTensor):
     """Rows of a global batch along `dim`; `part` holds this rank's rows, perhaps with padding."""
 
     rows: Rows
     row_dim: int
-    known: tuple[int, torch.Tensor, torch.Tensor] | None  # version, part, gathered value
+    held: torch.Tensor  # see `part`
+    known: Known | None
 
     @staticmethod
     def __new__(
@@ -97,7 +117,7 @@ class ShardedTensor(GlobalTensor):
         shape = list(part.shape)
         shape[dim] = rows.total
         self = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=part.dtype, device=part.device)
-        self.part = part
+        self.held = part
         self.rows = rows
         self.row_dim = dim
         self.known = None
@@ -106,6 +126,20 @@ class ShardedTensor(GlobalTensor):
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
+
+    @property
+    def part(self) -> torch.Tensor:
+        """This rank's rows, with what was written into views of the gathered value."""
+        known = self.known
+        if known is not None and version_of(known.value) != known.value_version:
+            with torch.no_grad():
+                self.held.copy_(my_rows(known.value, self.rows, self.row_dim))
+            self.known = known.now()
+        return self.held
+
+    @part.setter
+    def part(self, rows: torch.Tensor) -> None:
+        self.held = rows
 
     @property
     def valid(self) -> torch.Tensor:
@@ -117,10 +151,12 @@ class ShardedTensor(GlobalTensor):
     def whole(self) -> torch.Tensor:
         if self.part.requires_grad and torch.is_grad_enabled():
             return GatherRows.apply(self.part, self.rows, self.row_dim)
-        version = self.part._version if not self.part.is_inference() else 0
-        if self.known is None or self.known[0] != version or self.known[1] is not self.part:
-            self.known = (version, self.part, world().gather(self.part, self.rows, self.row_dim))
-        return self.known[2]
+        part = self.part
+        known = self.known
+        if known is None or known.part is not part or version_of(part) != known.part_version:
+            value = world().gather(part, self.rows, self.row_dim)
+            known = self.known = Known(part, version_of(part), value, version_of(value))
+        return known.value
 
 
 class PartialTensor(GlobalTensor):
@@ -131,6 +167,7 @@ class PartialTensor(GlobalTensor):
     them other ranks ignore: the value is then the mean of `part` times elements / (elements - ignored).
     """
 
+    part: torch.Tensor
     value: torch.Tensor | None
     sources: tuple[PartialTensor, ...]  # partial values this one was made of, for their values
     ignored: int | None  # terms ignored on this rank
@@ -214,7 +251,11 @@ def writes_in_place(name: str) -> bool:
 
 def put_back(target: GlobalTensor, written: torch.Tensor, result: Any) -> Any:
     if isinstance(target, ShardedTensor):
-        target.part = my_rows(written, target.rows, target.row_dim)
+        mine, part = my_rows(written, target.rows, target.row_dim), target.part
+        if mine.shape == part.shape and mine.dtype == part.dtype:
+            part.copy_(mine)  # in place: views of it, and what it is a view of, see the write
+        else:
+            target.part = mine
         target.known = None
     else:
         target.part, target.value = written, written.detach()

@@ -64,3 +64,16 @@ def tensors(tree: Any) -> list[torch.Tensor]:
 
     map_tensors(keep, tree)
     return found
+
+
+def numbers(tree: Any) -> list[Any]:
+    """Return the numbers of `tree` that are no tensors."""
+    if isinstance(tree, (int, float)):
+        return [tree]
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        tree = list(vars(tree).values())
+    if not isinstance(tree, (tuple, list)):
+        return []
+    return [number for item in tree for number in numbers(item)]

@@ -33,6 +33,8 @@ class World:
         self.depth = 0  # > 0 inside a module's call: plain tensors, local rows
         self.rows: Rows | None = None  # of the call in progress: what batch norm averages over
         self.last_rows: Rows | None = None  # of the last split call: what backward recomputes
+        self.trying: Any = None  # the prober, while it runs a module
+        self.recomputing = False  # within backward: modules may be called again
         self.collectives = 0
         self.board: Board | None = None
         self.gathered: Counter[str] = Counter()  # operation -> times it gathered
@@ -95,14 +97,24 @@ class World:
         return self.engine.broadcast_object(value, name=self.name("object"))
 
     @contextlib.contextmanager
-    def in_backward(self) -> Iterator[None]:
-        """Modules called during backward (activation checkpointing) are parts of the model."""
+    def inside(self, rows: Rows | None) -> Iterator[None]:
+        """What runs now is a part of a model: on this rank's `rows`, or on the whole batch."""
         before = self.depth, self.rows
-        self.depth, self.rows = self.depth + 1, self.last_rows
+        self.depth, self.rows = self.depth + 1, rows
         try:
             yield
         finally:
             self.depth, self.rows = before
+
+    @contextlib.contextmanager
+    def in_backward(self) -> Iterator[None]:
+        """Modules called during backward (activation checkpointing) are parts of the model."""
+        before = self.depth, self.rows, self.recomputing
+        self.depth, self.rows, self.recomputing = self.depth + 1, self.last_rows, True
+        try:
+            yield
+        finally:
+            self.depth, self.rows, self.recomputing = before
 
     def all_agree(self, *, verdict: bool) -> bool:
         return all(self.gather_objects(bool(verdict)))
