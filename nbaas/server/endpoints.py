@@ -8,8 +8,9 @@ import hmac
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nbaas.config import Settings
 from nbaas.deploy.client import (
@@ -28,6 +29,7 @@ from nbaas.server.upstream import Address
 BEARER = re.compile(r"(?:token|bearer)\s+(\S{1,512})", re.IGNORECASE)
 REMEMBERED = 5.0  # seconds
 RATE_WINDOW = 2.0  # seconds; a rate over less than that jumps
+HISTORY = 60  # samples of traffic and latency that are kept of each endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class EndpointRow:
     requests_per_second: float | None
     p50_ms: float
     p99_ms: float
+    traffic: tuple[float, ...]  # requests a second at the last looks, oldest first
+    latency: tuple[float | None, ...]  # p99 in ms then; None where nothing was asked
     inputs: tuple[InputRow, ...]
     canary: ShareRow | None
     shadow: ShareRow | None
@@ -94,13 +98,31 @@ def share_row(share: ShareStatus | None) -> ShareRow | None:
     )  # fmt: skip
 
 
+@dataclass(slots=True)
+class _Counted:
+    """What was seen of an endpoint: requests at the last sample, and the samples."""
+
+    time: float
+    requests: int
+    rate: float | None = None
+    traffic: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    latency: deque[float | None] = field(default_factory=lambda: deque(maxlen=HISTORY))
+
+    def sample(self, now: float, requests: int, p99_ms: float) -> None:
+        new = requests - self.requests
+        self.rate = round(new / (now - self.time), 3)
+        self.traffic.append(self.rate)
+        self.latency.append(round(p99_ms, 3) if new else None)
+        self.time, self.requests = now, requests
+
+
 class EndpointIndex:
     """What the handlers ask about endpoints; thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._manifests: dict[str, VersionManifest] = {}  # by directory: a version never changes
-        self._counted: dict[str, tuple[float, int, float | None]] = {}  # time, requests, rate
+        self._counted: dict[str, _Counted] = {}
         self._lock = threading.Lock()
 
     def rows(self) -> list[EndpointRow]:
@@ -108,6 +130,7 @@ class EndpointIndex:
         return [self._row(status) for status in list_endpoints(self._settings)]
 
     def _row(self, status: EndpointStatus) -> EndpointRow:
+        counted = self._count(status, time.monotonic())
         manifests = self._versions(status.name)
         current = manifests.get(status.version)
         inputs = current.signature.inputs if current else ()
@@ -127,9 +150,11 @@ class EndpointIndex:
             restarts=status.restarts,
             requests=status.requests,
             errors=status.errors,
-            requests_per_second=self._rate(status, time.monotonic()),
+            requests_per_second=counted.rate,
             p50_ms=status.p50 * 1000,
             p99_ms=status.p99 * 1000,
+            traffic=tuple(counted.traffic),
+            latency=tuple(counted.latency),
             inputs=tuple(InputRow(i.name, i.datatype, i.shape) for i in inputs),
             canary=share_row(status.canary),
             shadow=share_row(status.shadow),
@@ -150,18 +175,15 @@ class EndpointIndex:
             found[number] = manifest
         return found
 
-    def _rate(self, status: EndpointStatus, now: float) -> float | None:
-        """Return requests a second since the look before last; None at the first."""
+    def _count(self, status: EndpointStatus, now: float) -> _Counted:
+        """Return the endpoint's traffic so far, a sample richer where the last one is old enough."""
         with self._lock:
-            before = self._counted.get(status.name)
-            if before is None or status.requests < before[1]:
-                self._counted[status.name] = (now, status.requests, None)
-                return None
-            moment, requests, rate = before
-            if now - moment >= RATE_WINDOW:
-                rate = (status.requests - requests) / (now - moment)
-                self._counted[status.name] = (now, status.requests, rate)
-            return rate
+            counted = self._counted.get(status.name)
+            if counted is None or status.requests < counted.requests:  # new, or counted anew
+                counted = self._counted[status.name] = _Counted(now, status.requests)
+            elif now - counted.time >= RATE_WINDOW:
+                counted.sample(now, status.requests, status.p99 * 1000)
+            return counted
 
 
 async def locate(settings: Settings) -> Address:

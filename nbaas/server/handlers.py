@@ -7,11 +7,11 @@ from functools import partial
 from tornado import web
 
 from nbaas.deploy.cards import read_card
-from nbaas.deploy.client import rollback, set_canary, undeploy
+from nbaas.deploy.client import rollback, set_canary, token, undeploy
 from nbaas.server.base import NbaasHandler
 from nbaas.server.endpoints import share_row
 from nbaas.server.guard import guarded
-from nbaas.server.hosts import read_host
+from nbaas.server.hosts import check_here, read_hosts
 from nbaas.server.jobs import JobDetail, JobIndex, detailed
 from nbaas.server.logs import LONGEST, LogPart, read_log
 from nbaas.server.messages import (
@@ -20,12 +20,14 @@ from nbaas.server.messages import (
     MOST_POINTS,
     MOST_RANKS,
     MOST_VERSIONS,
+    Checked,
     Endpoints,
     Grace,
     Hosts,
     Jobs,
     Named,
     Nothing,
+    Opened,
     Served,
     Shared,
     Split,
@@ -92,8 +94,18 @@ class HostsHandler(NbaasHandler):
 
     @guarded("read")
     async def get(self) -> None:
-        holders = await self.context.call(self.context.jobs.holders)
-        self.reply(Hosts([await self.context.call(read_host, *holders)]))
+        self.reply(await self.context.call(_hosts, self.context.jobs))
+
+
+class CheckHandler(NbaasHandler):
+    """What this host has and lacks; a POST, since it starts programs to find out."""
+
+    SUPPORTED_METHODS = ("POST",)
+
+    @guarded("write")
+    async def post(self) -> None:
+        self.body(Nothing)
+        self.reply(Checked(await self.context.call(check_here, self.context.settings)))
 
 
 class EndpointsHandler(NbaasHandler):
@@ -148,6 +160,17 @@ class CanaryHandler(NbaasHandler):
         self.reply(Shared(name, status.version, share_row(status.canary), share_row(status.shadow)))
 
 
+class TokenHandler(NbaasHandler):
+    """The token of an endpoint, for who may change it: a POST, so that no other site can have it."""
+
+    SUPPORTED_METHODS = ("POST",)
+
+    @guarded("write")
+    async def post(self, name: str) -> None:
+        self.body(Nothing)
+        self.reply(Opened(name, await self.context.call(token, self.context.settings, name)))
+
+
 class OpenApiHandler(NbaasHandler):
     SUPPORTED_METHODS = ("GET",)
 
@@ -166,6 +189,11 @@ class NothingHereHandler(NbaasHandler):
     @guarded("write")
     async def post(self) -> None:
         raise web.HTTPError(404, "no such route; /nbaas/api/openapi.json lists them")
+
+
+def _hosts(jobs: JobIndex) -> Hosts:
+    here, others = read_hosts(jobs.holders())
+    return Hosts([here], others)
 
 
 def _detail(jobs: JobIndex, job_id: str, points: int) -> JobDetail:

@@ -1,16 +1,21 @@
-"""What this machine has and how much of it is in use, as the panel shows it."""
+"""What this machine and the configured hosts have, and who uses them, as the panel shows it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
 
+from nbaas.config import Settings, load_settings
+from nbaas.doctor import examine
+from nbaas.errors import UsageError
 from nbaas.launchers.devices import this_host
+from nbaas.placement import configured_hosts
 
 FIELDS = ("index", "name", "memory.used", "memory.total", "utilization.gpu", "temperature.gpu")
 QUERY_TIMEOUT = 5.0  # seconds; a driver that hangs must not hold a thread for ever
@@ -30,8 +35,47 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """One rank that runs: where, on which GPU, of which job."""
+
+    host: str
+    gpu: int | None
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostJob:
+    """A job that uses a host, and with how many ranks."""
+
+    name: str
+    ranks: int
+
+
+@dataclass(frozen=True, slots=True)
+class OtherHost:
+    """A host of config.toml; `slots` is how many ranks it takes, None as many as it has GPUs."""
+
+    name: str
+    slots: int | None
+    jobs: tuple[HostJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FactRow:
+    """One line of `nbaas doctor`: the hint is the way out where `ok` is false."""
+
+    name: str
+    ok: bool
+    text: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostRow:
-    """A host in a list; memory in bytes, `load` the mean of the last minute."""
+    """A host in a list; memory in bytes, `load` the mean of the last minute.
+
+    `free` is how many more ranks fit: GPUs that no job holds, or cores without GPUs.
+    """
 
     name: str
     cores: int
@@ -39,29 +83,70 @@ class HostRow:
     memory_used: int
     memory_total: int
     ranks: int  # that run here
+    free: int
+    jobs: tuple[HostJob, ...]
     gpus: tuple[Gpu, ...]
 
 
-def read_host(holders: Iterable[tuple[int, str]], ranks: int) -> HostRow:
-    """Return this host's row; `holders` are (GPU index, job name), `ranks` how many run here."""
+def read_host(holders: Sequence[Holder]) -> HostRow:
+    """Return this host's row; `holders` are the ranks that run here."""
     here = this_host()
     memory = psutil.virtual_memory()
+    gpus = held(read_gpus(), holders)
+    free = sum(not gpu.jobs for gpu in gpus) if gpus else max(0, here.cores - len(holders))
     return HostRow(
         name=here.name,
         cores=here.cores,
         load=os.getloadavg()[0],
         memory_used=memory.total - memory.available,
         memory_total=memory.total,
-        ranks=ranks,
-        gpus=tuple(held(read_gpus(), holders)),
+        ranks=len(holders),
+        free=free,
+        jobs=jobs_of(holders),
+        gpus=tuple(gpus),
     )
 
 
-def held(gpus: Sequence[Gpu], holders: Iterable[tuple[int, str]]) -> list[Gpu]:
+def read_hosts(holders: Sequence[Holder]) -> tuple[HostRow, list[OtherHost]]:
+    """Return this host, and those of config.toml as it is now; `holders` are all ranks that run."""
+    try:
+        entries = configured_hosts(load_settings().clusters)
+    except (UsageError, ValueError):  # the magics tell what is wrong with the file
+        entries = ()
+    elsewhere = {entry.host.name for entry in entries}
+    here = read_host([holder for holder in holders if holder.host not in elsewhere])
+    others = [
+        OtherHost(
+            entry.host.name,
+            entry.slots,
+            jobs_of([holder for holder in holders if holder.host == entry.host.name]),
+        )
+        for entry in entries
+    ]
+    return here, others
+
+
+def jobs_of(holders: Iterable[Holder]) -> tuple[HostJob, ...]:
+    """Return the jobs of these ranks by name, with how many each has."""
+    counted = Counter(holder.job for holder in holders)
+    return tuple(HostJob(name, ranks) for name, ranks in sorted(counted.items()))
+
+
+def check_here(settings: Settings) -> list[FactRow]:
+    """Return what this host has and lacks for training, what is needed first."""
+    return [
+        FactRow(fact.name, fact.ok, fact.text, "" if fact.ok else fact.hint)
+        for fact in examine(settings)
+        if not fact.optional
+    ]
+
+
+def held(gpus: Sequence[Gpu], holders: Iterable[Holder]) -> list[Gpu]:
     """Return the GPUs with the names of the jobs that hold each."""
     names: dict[int, set[str]] = {}
-    for index, name in holders:
-        names.setdefault(index, set()).add(name)
+    for holder in holders:
+        if holder.gpu is not None:
+            names.setdefault(holder.gpu, set()).add(holder.job)
     return [replace(gpu, jobs=tuple(sorted(names.get(gpu.index, ())))) for gpu in gpus]
 
 

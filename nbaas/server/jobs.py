@@ -22,6 +22,7 @@ from nbaas.jobs.names import JOB_ID
 from nbaas.journal import JournalReader
 from nbaas.placement import describe
 from nbaas.records import JobSpec, State, to_json
+from nbaas.server.hosts import Holder
 from nbaas.server.series import Curves, Point
 from nbaas.worker.progress import Phase
 
@@ -161,11 +162,10 @@ class JobIndex:
             curves = tail.read().by_name
             return {name: _columns(curve.points(points)) for name, curve in curves.items()}
 
-    def holders(self) -> tuple[list[tuple[int, str]], int]:
-        """Return (GPU, job name) of all ranks that run, and how many ranks do."""
+    def holders(self) -> list[Holder]:
+        """Return every rank that runs, with its host, its GPU and the name of its job."""
         jobs = [job for job_id in self._ids() if (job := self._unfinished(job_id)) is not None]
-        slots = [(slot, job.name) for job in jobs for slot in job.spec.slots]
-        return [(slot.gpu, name) for slot, name in slots if slot.gpu is not None], len(slots)
+        return [Holder(slot.host, slot.gpu, job.name) for job in jobs for slot in job.spec.slots]
 
     def _ids(self) -> list[str]:
         """Return all ids, newest first."""

@@ -21,12 +21,13 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from nbaas.errors import NbaasError
 from nbaas.server.base import Context
 from nbaas.server.guard import guarded_socket
-from nbaas.server.hosts import read_host
+from nbaas.server.hosts import HostRow, OtherHost, read_hosts
 from nbaas.server.jobs import JobRow
 
 INTERVAL = 0.5  # seconds between two looks while somebody watches
 IDLE_INTERVAL = 1.0  # while nobody does: a job whose supervisor died must be found LOST
-HOSTS_EVERY = 4  # looks
+FACTS_EVERY = 4  # looks between two at hosts and endpoints while somebody watches
+IDLE_FACTS_EVERY = 10  # while nobody does: endpoints keep a history, and traffic keeps a server up
 NEWEST = 30  # finished jobs that a look covers
 MOST_SOCKETS = 64
 LONGEST_MESSAGE = 1024  # bytes from a client
@@ -98,34 +99,36 @@ class Live:
         self._wake.set()
 
     async def run(self, active: asyncio.Event) -> None:
-        """Look for ever; `active` is set after each look that found jobs running."""
-        turn = 0
+        """Look for ever; `active` is set after each look that found something at work."""
+        turn, every = 0, IDLE_FACTS_EVERY
         while True:
             # A look that fails is told by the routes; this one goes on.
             with contextlib.suppress(NbaasError, OSError):
-                if await self._look(with_facts=turn % HOSTS_EVERY == 0):
+                if await self._look(with_facts=turn % every == 0):
                     active.set()
             watched = any(socket.visible for socket in self._sockets)
-            turn = turn + 1 if watched else 0
+            before, every = every, FACTS_EVERY if watched else IDLE_FACTS_EVERY
+            turn = turn + 1 if before == every else 0
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL if watched else IDLE_INTERVAL):
                     await self._wake.wait()
 
-    async def _look(self, *, with_facts: bool) -> int:
+    async def _look(self, *, with_facts: bool) -> bool:
+        """Look and tell; returns whether anything is at work: jobs that run, requests that come."""
         context = self._context
         rows, finished = await context.call(context.jobs.rows, NEWEST)
         running = [row for row in rows if not row.final]
         ended = self._ends.since_last(rows)
-        if with_facts and any(socket.visible for socket in self._sockets):
-            holders = await context.call(context.jobs.holders)
-            self._facts = {
-                "hosts": [await context.call(read_host, *holders)],
-                "endpoints": await context.call(context.endpoints.rows),
-            }
+        asked_of = 0
+        if with_facts:
+            endpoints = await context.call(context.endpoints.rows)
+            asked_of = sum(bool(endpoint.requests_per_second) for endpoint in endpoints)
+            here, others = await context.call(_hosts, context)
+            self._facts = {"hosts": [here], "others": others, "endpoints": endpoints}
         parts = {"running": running, "finished": finished, **self._facts}
         self._tell({name: msgspec.json.encode(value) for name, value in parts.items()}, ended)
-        return len(running)
+        return bool(running or asked_of)
 
     def _tell(self, parts: dict[str, bytes], ended: list[JobRow]) -> None:
         for socket, sent in list(self._sockets.items()):
@@ -140,6 +143,10 @@ class Live:
             if socket.push(told):
                 sent.update(news)
                 owed.clear()
+
+
+def _hosts(context: Context) -> tuple[HostRow, list[OtherHost]]:
+    return read_hosts(context.jobs.holders())
 
 
 class LiveHandler(WebSocketMixin, ExtensionHandlerMixin, JupyterHandler, WebSocketHandler):

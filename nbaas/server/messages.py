@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from nbaas.server.endpoints import EndpointRow, ShareRow
-from nbaas.server.hosts import HostRow
+from nbaas.server.hosts import FactRow, HostRow, OtherHost
 from nbaas.server.jobs import JobRow
 
 MOST_JOBS = 10_000
@@ -54,7 +54,21 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
+    """This host, and those of config.toml."""
+
     hosts: list[HostRow]
+    others: list[OtherHost]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    facts: list[FactRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    name: str
+    token: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,14 @@ from nbaas.server.messages import (
     MOST_POINTS,
     MOST_RANKS,
     MOST_VERSIONS,
+    Checked,
     Endpoints,
     Grace,
     Hosts,
     Jobs,
     Named,
     Nothing,
+    Opened,
     Refusal,
     Served,
     Shared,
@@ -89,10 +91,18 @@ OPERATIONS = (
         body=Nothing, refusals=(404, 409, 413),
     ),
     Operation("get", "/nbaas/api/hosts", "Cores, memory, GPUs and who holds them", Hosts),
+    Operation(
+        "post", "/nbaas/api/hosts/check", "What this host has and lacks", Checked,
+        body=Nothing, refusals=(413,),
+    ),
     Operation("get", "/nbaas/api/endpoints", "What is deployed", Endpoints, refusals=(503,)),
     Operation(
         "get", "/nbaas/api/endpoints/{name}/card", "The model card of a version", Card,
         query=(Query("version", 0, 0, MOST_VERSIONS),), refusals=(404, 422),
+    ),
+    Operation(
+        "post", "/nbaas/api/endpoints/{name}/token", "The token that opens an endpoint", Opened,
+        body=Nothing, refusals=(404, 413, 422),
     ),
     Operation(
         "post", "/nbaas/api/endpoints/{name}/undeploy", "Take an endpoint down", Named,

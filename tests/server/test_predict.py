@@ -235,6 +235,27 @@ def test_no_token_is_in_any_answer(server, endpoints, request_body):
     assert not [secret for secret in secrets if secret in text]
 
 
+def test_the_token_of_an_endpoint_is_for_who_may_change_it(server, read_only_server, endpoints):
+    path = "nbaas/api/endpoints/digits/token"
+    assert server.post(path).json == {"name": "digits", "token": token(endpoints, "digits")}
+    assert server.get(path).status == 405
+    assert server.post("nbaas/api/endpoints/nobody/token").status == 404
+    assert read_only_server.post(path).status == 403
+
+
+def test_traffic_and_latency_are_remembered(server, endpoints, request_body, eventually):
+    def seen():
+        server.post(INFER, request_body(ROWS))
+        rows = server.get("nbaas/api/endpoints").json["endpoints"]
+        row = next(row for row in rows if row["name"] == "digits")
+        assert len(row["traffic"]) == len(row["latency"])
+        return [
+            (rate, p99) for rate, p99 in zip(row["traffic"], row["latency"], strict=True) if rate
+        ]
+
+    assert all(rate > 0 and p99 > 0 for rate, p99 in eventually(seen))
+
+
 def test_a_host_that_was_stopped_is_started_by_the_next_prediction(server, endpoints, request_body):
     stop_host(endpoints)
     states = {row["state"] for row in server.get("nbaas/api/endpoints").json["endpoints"]}
