@@ -140,8 +140,7 @@ class RollbackHandler(NbaasHandler):
 
     @guarded("write")
     async def post(self, name: str) -> None:
-        wanted = self.body(Wanted).version
-        version = None if wanted is None else int(wanted)
+        version = whole(self.body(Wanted).version)
         served = await self.context.call(rollback, self.context.settings, name, version)
         self.reply(Served(name, served.version))
 
@@ -154,7 +153,7 @@ class CanaryHandler(NbaasHandler):
         split = self.body(Split)
         change = partial(
             set_canary, self.context.settings, name, split.percent,
-            version=split.version, limit=split.limit, shadow=split.shadow,
+            version=whole(split.version), limit=split.limit, shadow=split.shadow,
         )  # fmt: skip
         status = await self.context.call(change)
         self.reply(Shared(name, status.version, share_row(status.canary), share_row(status.shadow)))
@@ -194,6 +193,10 @@ class NothingHereHandler(NbaasHandler):
 def _hosts(jobs: JobIndex) -> Hosts:
     here, others = read_hosts(jobs.holders())
     return Hosts([here], others)
+
+
+def whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
 
 
 def _detail(jobs: JobIndex, job_id: str, points: int) -> JobDetail:

@@ -19,6 +19,10 @@ MOST_VERSIONS = 10**9
 DAY = 86_400.0  # seconds
 
 
+# JSON knows one kind of number: 2.0 is 2.
+Version = Annotated[float, msgspec.Meta(ge=1, le=MOST_VERSIONS, multiple_of=1)]
+
+
 class Grace(msgspec.Struct, forbid_unknown_fields=True):
     """Seconds from the request to stop until ranks that do not listen are killed."""
 
@@ -26,16 +30,16 @@ class Grace(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """The version to serve; none is the one before.  JSON knows one kind of number: 2.0 is 2."""
+    """The version to serve; none is the one before."""
 
-    version: Annotated[float, msgspec.Meta(ge=1, le=MOST_VERSIONS, multiple_of=1)] | None = None
+    version: Version | None = None
 
 
 class Split(msgspec.Struct, forbid_unknown_fields=True):
     """A canary's share of the requests: 0 withdraws it, 100 makes it the current version."""
 
     percent: Annotated[float, msgspec.Meta(ge=0, le=100)]
-    version: Annotated[int, msgspec.Meta(ge=1, le=10**9)] | None = None  # none: the present canary
+    version: Version | None = None  # none: the present canary
     limit: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None  # percent of 5xx; 0: never
     shadow: bool = False  # the shadow's copies instead
 

@@ -33,6 +33,7 @@ PATHS = [
     "/nbaas/api/live",
     "/nbaas/api/endpoints",
     "/nbaas/api/endpoints/digits/card",
+    "/nbaas/api/endpoints/digits/canary",
     "/nbaas/api/endpoints/digits/token",
     "/nbaas/api/endpoints/digits/undeploy",
     "/nbaas/api/endpoints/digits/rollback",
