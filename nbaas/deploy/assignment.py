@@ -22,3 +22,4 @@ class ReplicaSpec:
     device: str = "auto"
     engine: str = "torch"  # torch | onnx: what the manifest says
     threads: int = 1
+    index: int = 0  # among the replicas of its version: the GPU it takes

@@ -20,6 +20,7 @@ from nbaas.deploy.manifest import Signature, VersionManifest
 from nbaas.deploy.registry import (
     Options,
     checked_name,
+    checked_options,
     endpoint_paths,
     found_endpoint,
     publish,
@@ -35,6 +36,7 @@ from nbaas.errors import (
     MissingPackageError,
     NbaasError,
     UnauthorizedError,
+    UsageError,
 )
 from nbaas.records import from_json, to_json
 
@@ -61,6 +63,8 @@ __all__ = [
     "token",
     "undeploy",
 ]
+
+LONGEST_LABEL = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def deploy(  # noqa: PLR0913 - the flags of %deploy
     from nbaas.deploy.export import export_model, servable
 
     started = time.monotonic()
-    options = options or Options()
+    options = checked_options(options or Options())
     checked_name(name)
     Shares(canary, shadow, limit).check()
     if canary or shadow:
@@ -158,14 +162,25 @@ class TokenRecord:
     label: str
     created: float  # seconds since the epoch
     expires: float = 0.0  # 0: never
+    rate: float = 0.0  # requests a second; 0: what the endpoint says
     value: str = field(default="", repr=False)
 
 
 def create_token(
-    settings: Settings, name: str, *, label: str = "", lifetime: float = 0.0
+    settings: Settings, name: str, *, label: str = "", lifetime: float = 0.0, rate: float = 0.0
 ) -> TokenRecord:
-    """Return a new token of the endpoint; its value is shown this once.  `lifetime` in seconds."""
+    """Return a new token of the endpoint; its value is shown this once.
+
+    `lifetime` in seconds, 0 for ever; `rate` in requests a second, 0 as the endpoint says.
+    """
+    if lifetime < 0 or rate < 0 or len(label) > LONGEST_LABEL:
+        raise UsageError(
+            f"lifetime {lifetime:g}, rate {rate:g}, label of {len(label)} letters",
+            hint=f"no number below 0, a label of at most {LONGEST_LABEL} letters",
+        )
     request = {"op": "token_create", "name": name, "label": label, "lifetime": lifetime}
+    request["rate"] = rate
+    found_endpoint(settings.endpoints, name)
     ensure_host(settings)
     return from_json(TokenRecord, ask_host(settings, request, ASK_TIMEOUT))
 
@@ -177,7 +192,8 @@ def list_tokens(settings: Settings, name: str) -> list[TokenRecord]:
 
 
 def revoke_token(settings: Settings, name: str, token_id: str) -> None:
-    """Make a token worthless from now on."""
+    """Make a token worthless from now on; `token_id` as list_tokens gives it."""
+    found_endpoint(settings.endpoints, name)
     ensure_host(settings)
     ask_host(settings, {"op": "token_revoke", "name": name, "id": token_id}, ASK_TIMEOUT)
 

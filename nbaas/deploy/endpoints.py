@@ -21,7 +21,7 @@ from typing import Any
 import nbaas
 from nbaas.config import Settings
 from nbaas.deploy.canaries import watch_canaries
-from nbaas.deploy.fleet import Fleet, Surroundings
+from nbaas.deploy.fleet import Fleet, Replica, Surroundings, end_replicas
 from nbaas.deploy.front import Front
 from nbaas.deploy.ledger import Ledger
 from nbaas.deploy.nursery import Nursery
@@ -36,6 +36,7 @@ from nbaas.deploy.registry import (
     version_folder,
     write_secret,
 )
+from nbaas.deploy.scaling import watch_load
 from nbaas.errors import DeployError, NbaasError
 from nbaas.launchers.environment import allowed_environment
 from nbaas.records import to_json
@@ -72,8 +73,9 @@ class Host:
         self.nursery = Nursery(environment, logs / "zygote.log", lifeline)
         self.around = Surroundings(self.nursery, sockets, self._changed, settings.start_timeout)
         self.front = Front(
-            listener, environment, logs / "gateway.log", lifeline, self.table, self._on_drained
-        )
+            listener, environment, logs / "gateway.log", lifeline, self.table,
+            self._on_drained, self._on_wake,
+        )  # fmt: skip
 
     # ------------------------------------------------------------ life
 
@@ -87,6 +89,7 @@ class Host:
                 self._revive(record, version)
         await self.front.start()
         self._spawn_task(watch_canaries(self))
+        self._spawn_task(watch_load(self))
 
     def _revive(self, record: EndpointRecord, version: int) -> None:
         try:
@@ -149,7 +152,11 @@ class Host:
             "current": str(record.current),
             "versions": versions,
             "max_body": record.options.max_body,
-            "tokens": [{"hash": t.hash, "expires": t.expires} for t in record.tokens],
+            "tokens": [
+                {"hash": t.hash, "expires": t.expires, "rate": t.rate or record.options.rate}
+                for t in record.tokens
+            ],
+            "cors": record.options.cors,
             "canary": to_json(record.canary) if record.canary else None,
             "shadow": to_json(record.shadow) if record.shadow else None,
         }
@@ -161,6 +168,26 @@ class Host:
     def _on_drained(self, path: str) -> None:
         if path in self._drained:
             self._drained[path].set()
+
+    def _on_wake(self, name: str, version: int) -> None:
+        """Start the replicas of a version that was asleep: a request waits for them."""
+        fleet = self.fleets.get((name, version))
+        if fleet is not None and fleet.asleep:
+            fleet.grow(fleet.least)
+            self._changed()
+
+    def resize(self, fleet: Fleet, count: int) -> None:
+        """Give a fleet `count` replicas; those that go answer first what they have in flight."""
+        fleet.grow(count)
+        if leaving := fleet.let_go(count):
+            self._spawn_task(self._part(leaving))
+
+    async def _part(self, leaving: list[Replica]) -> None:
+        paths = [replica.socket for replica in leaving if replica.ready]
+        events = [self._drained.setdefault(path, asyncio.Event()) for path in paths]
+        await self.front.push()
+        await self._until_drained(paths, events)
+        await end_replicas(leaving)
 
     def _spawn_task(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -224,13 +251,16 @@ class Host:
             self._spawn_task(self._end(fleet, events))
 
     async def _end(self, fleet: Fleet, drained: list[asyncio.Event]) -> None:
-        paths = fleet.sockets()
+        await self._until_drained(fleet.sockets(), drained)
+        await fleet.stop()
+
+    async def _until_drained(self, paths: list[str], drained: list[asyncio.Event]) -> None:
+        """Return once the gateway has every answer of the replicas at `paths`, or after long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TIMEOUT):
                 await asyncio.gather(*(event.wait() for event in drained))
         for path in paths:
             self._drained.pop(path, None)
-        await fleet.stop()
 
 
 def search_path() -> str:

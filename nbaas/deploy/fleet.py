@@ -44,7 +44,10 @@ class Replica:
     ready: bool = False
     max_batch: int = 1
     restarts: int = 0
-    failure: NbaasError | None = None  # set: given up
+    failure: NbaasError | None = None  # of the last start, until one succeeds
+    pausing: bool = False  # before it is started once more
+    given_up: bool = False
+    leaving: bool = False  # it is to end, and not to be started again
     backoff: Backoff = field(default_factory=Backoff)
 
 
@@ -68,7 +71,10 @@ class Fleet:
         self.options = options
         self.log = log
         self.around = around
-        self.replicas = [Replica(i) for i in range(max(1, options.replicas))]
+        self.least = max(1, options.replicas)
+        self.most = max(self.least, options.most)
+        self.replicas = [Replica(i) for i in range(self.least)]
+        self.credits = 1  # requests that one replica takes at a time, once one has told
         self.stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -97,7 +103,7 @@ class Fleet:
         replica.socket = str(self.around.sockets / f"{secrets.token_hex(8)}.sock")
         try:
             child = await self.around.nursery.replica(
-                self._spec(replica.socket, said),
+                self._spec(replica, said),
                 threads=self._threads(),
                 log=self.log,
                 on_exit=lambda ended: self._exited(replica, ended),
@@ -115,13 +121,13 @@ class Fleet:
         if message is None or "error" in message:
             await child.exited.wait()
             raise self._reason(message, child)
-        replica.max_batch = message["max_batch"]
+        replica.max_batch = self.credits = message["max_batch"]
         replica.ready = True
 
-    def _spec(self, path: str, ready: int) -> ReplicaSpec:
+    def _spec(self, replica: Replica, ready: int) -> ReplicaSpec:
         return ReplicaSpec(
             directory=str(self.folder),
-            socket=path,
+            socket=replica.socket,
             version=str(self.version),
             name=self.name,
             ready=ready,
@@ -133,11 +139,12 @@ class Fleet:
             device=self.options.device,
             engine=self.manifest.engine,
             threads=self._threads(),
+            index=replica.index,
         )
 
     def _threads(self) -> int:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return self.options.threads or max(1, (cores or 1) // len(self.replicas))
+        return self.options.threads or max(1, (cores or 1) // self.most)
 
     def _reason(self, message: dict[str, Any] | None, child: Child) -> NbaasError:
         if message is not None:
@@ -156,44 +163,71 @@ class Fleet:
             return
         was_ready, replica.ready = replica.ready, False
         _forget(replica.socket)
-        if was_ready and not self.stopping:
+        if was_ready and not self.stopping and not replica.leaving:
             self.around.changed()
             self._spawn_task(self._run(replica, first=False))
 
     async def _run(self, replica: Replica, *, first: bool) -> None:
         """Bring a replica back: pause, start, and again while it does not become ready."""
-        was_ready = not first
         pause: float | None = (
             0.0 if first else replica.backoff.pause(time.monotonic(), was_ready=True)
         )
-        while not self.stopping and pause is not None:
+        while pause is not None and self._wanted(replica):
+            replica.pausing = pause > 0
             await asyncio.sleep(pause)
+            replica.pausing = False
+            if not self._wanted(replica):
+                return
             try:
                 await self._launch(replica)
-            except NbaasError as failed:
-                replica.failure = failed
-                was_ready = False
-                pause = replica.backoff.pause(time.monotonic(), was_ready=was_ready)
+            except (NbaasError, OSError) as failed:
+                replica.failure = failed if isinstance(failed, NbaasError) else _unstarted(failed)
+                pause = replica.backoff.pause(time.monotonic(), was_ready=False)
                 continue
             replica.failure = None
             replica.restarts += not first
             self.around.changed()
             return
+        if pause is None:
+            replica.given_up = True
+            self.around.changed()
+
+    def _wanted(self, replica: Replica) -> bool:
+        return not (self.stopping or replica.leaving)
 
     def _spawn_task(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    # ------------------------------------------------------------ more and fewer
+
+    @property
+    def scales(self) -> bool:
+        return self.most > self.least or self.options.idle > 0
+
+    def grow(self, count: int) -> None:
+        """Start replicas until there are `count`; each serves once it is ready."""
+        while len(self.replicas) < count and not self.stopping:
+            taken = {replica.index for replica in self.replicas}
+            added = Replica(next(i for i in range(count) if i not in taken))
+            self.replicas.append(added)
+            self._spawn_task(self._run(added, first=True))
+
+    def let_go(self, count: int) -> list[Replica]:
+        """Take replicas out until there are `count`, those that do not serve first; return them."""
+        ordered = sorted(self.replicas, key=lambda replica: (not replica.ready, -replica.index))
+        leaving, self.replicas = ordered[count:], ordered[:count]
+        for replica in leaving:
+            replica.leaving = True
+        return leaving
+
     async def stop(self) -> None:
         """End every replica; what they have in work is answered first."""
         self.stopping = True
         for task in list(self._tasks):
             task.cancel()
-        children = [r.child for r in self.replicas if r.child is not None and r.child.code is None]
-        await asyncio.gather(*(child.end(DRAIN_GRACE) for child in children))
-        for replica in self.replicas:
-            _forget(replica.socket)
+        await end_replicas(self.replicas)
 
     @property
     def ready(self) -> int:
@@ -203,17 +237,34 @@ class Fleet:
         """Return why a replica is not there; empty where all are."""
         return next((str(r.failure) for r in self.replicas if r.failure is not None), "")
 
+    @property
+    def asleep(self) -> bool:
+        """Whether it has no replica because nobody asked for long; the next request starts one."""
+        return not self.replicas
+
+    def state(self) -> str:
+        """Return IDLE, READY, STARTING, BACKOFF (before it is started again), or FAILED (given up)."""
+        if self.asleep:
+            return "IDLE"
+        if self.ready:
+            return "READY"
+        if all(replica.given_up for replica in self.replicas):
+            return "FAILED"
+        return "BACKOFF" if any(replica.pausing for replica in self.replicas) else "STARTING"
+
     def sockets(self) -> list[str]:
         return [replica.socket for replica in self.replicas if replica.ready]
 
     def described(self) -> dict[str, Any]:
         """Return this version's entry in the gateway's table."""
         replicas = [{"path": r.socket, "credits": r.max_batch} for r in self.replicas if r.ready]
-        largest = max((r.max_batch for r in self.replicas), default=1)
+        largest = max((r.max_batch for r in self.replicas), default=self.credits)
         return {
             "replicas": replicas,
-            "queue": self.options.queue or max(LEAST_QUEUE, 4 * largest * len(self.replicas)),
+            "queue": self.options.queue or max(LEAST_QUEUE, 4 * largest * self.most),
             "timeout": self.options.timeout,
+            "asleep": self.asleep,
+            "failed": self.reason() if self.state() == "FAILED" else "",
             "metadata": self.metadata(),
         }
 
@@ -227,6 +278,18 @@ class Fleet:
             "inputs": [_tensor(spec) for spec in signature.inputs],
             "outputs": [_tensor(spec) for spec in signature.outputs],
         }
+
+
+async def end_replicas(replicas: list[Replica]) -> None:
+    """End the processes of replicas; what they have in work is answered first."""
+    children = [r.child for r in replicas if r.child is not None and r.child.code is None]
+    await asyncio.gather(*(child.end(DRAIN_GRACE) for child in children))
+    for replica in replicas:
+        _forget(replica.socket)
+
+
+def _unstarted(lost: OSError) -> DeployError:
+    return DeployError(f"no process could be started: {lost}", hint="nbaas doctor")
 
 
 def _forget(path: str) -> None:

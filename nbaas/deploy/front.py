@@ -29,6 +29,7 @@ class Front:
         lifeline: int,
         table: Callable[[], dict[str, Any]],
         on_drained: Callable[[str], None],
+        on_wake: Callable[[str, int], None],
     ) -> None:
         self.listener = listener
         self.environment = environment
@@ -36,6 +37,7 @@ class Front:
         self.lifeline = lifeline
         self.table = table
         self.on_drained = on_drained
+        self.on_wake = on_wake
         self.child: Child | None = None
         self.restarts = 0
         self.stopping = False
@@ -71,6 +73,8 @@ class Front:
                 message = json.loads(line)
                 if "drained" in message:
                     self.on_drained(message["drained"])
+                if "wake" in message:
+                    self.on_wake(*message["wake"])
                 waiting = self._waiting.pop(message.get("applied", message.get("serial", -1)), None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(message)

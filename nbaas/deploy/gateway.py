@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from nbaas.deploy.admission import PREFLIGHT, Bucket, Grant, allow_origin, granted
 from nbaas.deploy.counters import Counters, scraped
 from nbaas.deploy.frames import DEFLATE, GZIP
 from nbaas.deploy.heads import Heads
@@ -46,6 +47,7 @@ class Gateway:
         self.endpoints: dict[str, Endpoint] = {}
         self.targets: dict[bytes, Target] = {}
         self.heads = Heads()
+        self.buckets: dict[tuple[str, bytes], Bucket] = {}
         self.host_token = b""  # SHA-256 of the token that may see everything
         self.connections: set[Connection] = set()
         self.retired: set[Pool] = set()
@@ -61,6 +63,8 @@ class Gateway:
         self.endpoints = {
             name: self._endpoint(name, entry, old) for name, entry in table["endpoints"].items()
         }
+        known = {(e.name, t.digest) for e in self.endpoints.values() for t in e.tokens}
+        self.buckets = {key: bucket for key, bucket in self.buckets.items() if key in known}
         kept = {(e.name, v.number) for e in self.endpoints.values() for v in e.versions.values()}
         for key, version in old.items():
             if key not in kept:
@@ -77,12 +81,19 @@ class Gateway:
             version = old.get((name, number)) or self._version(name, number, described)
             version.pool.queue, version.pool.timeout = described["queue"], described["timeout"]
             wanted = {r["path"]: r["credits"] for r in described["replicas"]}
+            version.asleep, version.failed = described["asleep"], described["failed"]
+            version.woken = version.woken and version.asleep
             version.pool.set_links(wanted, self._drained)
             version.pool.dispatch()
             versions[number] = version
         return Endpoint(
             name=name,
-            tokens=[(bytes.fromhex(t["hash"]), t["expires"]) for t in entry["tokens"]],
+            tokens=[
+                Grant(bytes.fromhex(t["hash"]), t["expires"], t["rate"]) for t in entry["tokens"]
+            ],
+            origins=frozenset(
+                origin.strip().encode() for origin in entry["cors"].split(",") if origin
+            ),
             versions=versions,
             current=entry["current"],
             max_body=entry["max_body"],
@@ -111,6 +122,8 @@ class Gateway:
         target = self.targets.get(request.url)
         if target is None:
             request.limit = SMALL_BODY
+        elif target.endpoint.origins and (shared := self._to_page(request, target.endpoint)):
+            return shared
         elif request.method != b"POST":
             return _error(405, f"{request.method.decode()} is not for this route; POST is")
         else:
@@ -125,9 +138,32 @@ class Gateway:
     def readmit(self, request: Request) -> Answer | None:
         """Return the refusal of an inference by what changes with time: token, queue."""
         target: Target = request.plan
-        if not self.allowed(request, target.endpoint):
+        digest = bearer_digest(request)
+        if digest is None:
             return _unauthorized()
+        if not hmac.compare_digest(digest, self.host_token):
+            grant = granted(target.endpoint.tokens, digest)
+            if grant is None:
+                return _unauthorized()
+            if grant.rate and (wait := self._wait(target.endpoint, grant)):
+                return _too_many(grant.rate, wait)
         return self._overload(request, target)
+
+    def _wait(self, endpoint: Endpoint, grant: Grant) -> float:
+        """Return the seconds until this token may ask again; 0.0 now, and one request is taken."""
+        now = self.loop.time()
+        key = endpoint.name, grant.digest
+        if key not in self.buckets:
+            self.buckets[key] = Bucket(max(1.0, grant.rate), now)
+        return self.buckets[key].wait(now, grant.rate)
+
+    def _to_page(self, request: Request, endpoint: Endpoint) -> Answer | None:
+        """Let pages of the endpoint's origins read its answers; return that of a preflight."""
+        origin = request.headers.get(b"origin")
+        if origin is None:
+            return None
+        request.extra += allow_origin(endpoint.origins, origin)
+        return Answer(200, b"", PREFLIGHT) if request.method == b"OPTIONS" else None
 
     def allowed(self, request: Request, endpoint: Endpoint | None) -> bool:
         """Whether the bearer token is one of the endpoint's or the host's."""
@@ -136,7 +172,7 @@ class Gateway:
             return False
         if hmac.compare_digest(digest, self.host_token):
             return True
-        return endpoint is not None and endpoint.accepts(digest)
+        return endpoint is not None and granted(endpoint.tokens, digest) is not None
 
     def _overload(self, request: Request, target: Target) -> Answer | None:
         version = self._version_of(request, target)
@@ -145,8 +181,13 @@ class Gateway:
         if self.draining or version.pool.full():
             reason = "the gateway is closing" if self.draining else "too many requests wait"
             version.pool.counters.request(503, 0.0)
-            seconds = max(1, round(version.pool.expected_wait()))
-            return Answer(503, error_body(reason), JSON + b"Retry-After: %d\r\n" % seconds)
+            return _busy(reason, version.pool.expected_wait())
+        if version.failed and not version.pool.links:
+            version.pool.counters.request(503, 0.0)
+            return _busy(f"{version.name} {version.number} has failed: {version.failed}", 30.0)
+        if version.asleep and not version.woken:
+            version.woken = True
+            self.tell({"wake": [version.name, int(version.number)]})
         return None
 
     def _version_of(self, request: Request, target: Target) -> Version | None:
@@ -228,7 +269,7 @@ class Gateway:
 
     def stats(self) -> dict[str, Any]:
         return {
-            e.name: {n: v.pool.counters.to_json() for n, v in e.versions.items()}
+            e.name: {n: v.pool.counters.to_json() | v.pool.load() for n, v in e.versions.items()}
             for e in self.endpoints.values()
         }
 
@@ -251,6 +292,17 @@ _ENCODINGS = {b"gzip": GZIP, b"deflate": DEFLATE, b"identity": 0}
 
 def _error(status: int, reason: str) -> Answer:
     return Answer(status, error_body(reason))
+
+
+def _busy(reason: str, seconds: float) -> Answer:
+    """Refuse for now; `seconds` are when to come again."""
+    after = max(1, round(seconds))
+    return Answer(503, error_body(reason), JSON + b"Retry-After: %d\r\n" % after)
+
+
+def _too_many(rate: float, seconds: float) -> Answer:
+    body = error_body(f"this token may ask {rate:g} times a second")
+    return Answer(429, body, JSON + b"Retry-After: %d\r\n" % max(1, round(seconds)))
 
 
 def _unauthorized() -> Answer:

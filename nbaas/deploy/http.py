@@ -125,6 +125,9 @@ class Connection(asyncio.Protocol):
         request = self._request
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
+        identity = request.headers.get(b"x-request-id")
+        if identity is not None and len(identity) <= 128:  # noqa: PLR2004 - an id, not a text
+            request.extra = b"X-Request-Id: %b\r\n" % identity
         request.refusal = self._routes.admit(request)
         if request.refusal is not None:
             length = request.headers.get(b"content-length", b"0")
@@ -187,9 +190,7 @@ class Connection(asyncio.Protocol):
         request, self.busy = self.busy, None
         if self._transport is None or request is None:
             return
-        identity = request.headers.get(b"x-request-id")
-        if identity is not None and len(identity) <= 128:  # noqa: PLR2004 - an id, not a text
-            headers += b"X-Request-Id: %b\r\n" % identity
+        headers += request.extra
         if not request.keep_alive:
             headers += b"Connection: close\r\n"
         if request.method == b"HEAD":

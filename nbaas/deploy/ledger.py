@@ -63,7 +63,9 @@ class Ledger:
             _, value = self.new_token(name, FIRST_TOKEN, 0.0)
             write_secret(endpoint_paths(self.endpoints, name).token, value)
 
-    def new_token(self, name: str, label: str, expires: float) -> tuple[Token, str]:
+    def new_token(
+        self, name: str, label: str, expires: float, rate: float = 0.0
+    ) -> tuple[Token, str]:
         """Return a new token and its value, which is kept nowhere; `expires` 0 is never."""
         value = secrets.token_urlsafe(32)
         token = Token(
@@ -72,6 +74,7 @@ class Ledger:
             label=label,
             created=time.time(),
             expires=expires,
+            rate=rate,
         )
         self.note(name, {"event": "token", "token": to_json(token)})
         return token, value

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from nbaas.deploy.counters import Counters
 from nbaas.deploy.frames import ANSWER, ANSWER_REST, LENGTH, request_head
@@ -188,6 +188,7 @@ class Pool:
         self.timeout = timeout  # seconds
         self.pace = 0.0  # seconds from one answer to the next while there is work, smoothed
         self._busy_since = 0.0
+        self.asked = loop.time()  # the last request
         self.links: dict[str, Link] = {}
         self.waiting: deque[Exchange] = deque()
         self._on_retired: Callable[[Link], None] | None = None
@@ -228,8 +229,18 @@ class Pool:
             self.pace += SMOOTHING * (pace - self.pace) if self.pace else pace
             self._busy_since = now
 
+    def load(self) -> dict[str, Any]:
+        """Return what the host scales by: requests, and seconds since the last one."""
+        waiting = len(self.waiting)
+        return {
+            "waiting": waiting,
+            "in_flight": self.outstanding - waiting,
+            "silent": self.loop.time() - self.asked,
+        }
+
     def submit(self, exchange: Exchange) -> None:
         """Send a request to the replica with the least in flight, or let it wait."""
+        self.asked = exchange.started
         link = self._free() if not self.waiting else None
         if link is None:
             self.waiting.append(exchange)

@@ -33,6 +33,7 @@ WANTED = frozenset(
         b"content-type",
         b"inference-header-content-length",
         b"expect",
+        b"origin",
         b"x-request-id",
         b"x-nbaas-canary",
         b"x-nbaas-key",
@@ -48,7 +49,7 @@ class Request:
     """A request whose body is still to come, or is all here; `headers` are those in WANTED."""
 
     __slots__ = (
-        "body", "digest", "headers", "keep_alive", "limit", "method", "plan", "refusal", "url",
+        "body", "digest", "extra", "headers", "keep_alive", "limit", "method", "plan", "refusal", "url",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -60,6 +61,7 @@ class Request:
         self.limit = 0  # bytes of body that are taken
         self.plan: Any = None  # what the routes decided by the head
         self.refusal: Answer | None = None
+        self.extra = b""  # header lines that its answer gets
         self.digest: bytes | None = None  # of the bearer token, once it was looked at
 
 

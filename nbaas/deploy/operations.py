@@ -131,7 +131,8 @@ async def token_create(host: Host, request: dict[str, Any]) -> dict[str, Any]:
     name = host.ledger.served(request["name"]).name
     lifetime = float(request.get("lifetime") or 0)
     expires = time.time() + lifetime if lifetime else 0.0
-    token, value = host.ledger.new_token(name, str(request.get("label", "")), expires)
+    rate = float(request.get("rate") or 0)
+    token, value = host.ledger.new_token(name, str(request.get("label", "")), expires, rate)
     await host.front.push()
     return {**_shown(to_json(token)), "value": value}
 
@@ -164,7 +165,7 @@ def described(host: Host, name: str) -> dict[str, Any]:
         "name": name,
         "version": record.current,
         "previous": record.previous,
-        "state": _state(fleet),
+        "state": fleet.state() if fleet else "FAILED",
         "reason": fleet.reason() if fleet else "its version cannot be read",
         "canary": _described_share(host, name, record.canary),
         "shadow": _described_share(host, name, record.shadow),
@@ -188,14 +189,6 @@ def _fleet_facts(fleet: Fleet) -> dict[str, Any]:
         "max_batch": max((replica.max_batch for replica in fleet.replicas), default=0),
         "pids": [r.child.pid for r in fleet.replicas if r.child is not None and r.ready],
     }
-
-
-def _state(fleet: Fleet | None) -> str:
-    if fleet is None:
-        return "FAILED"
-    if fleet.ready:
-        return "READY"
-    return "FAILED" if fleet.reason() else "STARTING"
 
 
 Operation = Callable[["Host", dict[str, Any]], Awaitable[dict[str, Any]]]

@@ -24,6 +24,8 @@ from nbaas.errors import BundleError, DeployError, EndpointNotFoundError, UsageE
 from nbaas.journal import JournalReader
 from nbaas.records import from_json
 
+MINUTE, DAY = 60.0, 86_400.0  # seconds
+LARGEST_BODY = 512 << 20  # bytes
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 VERSION_FOLDER = re.compile(rf"([1-9][0-9]*)-([0-9a-f]{{{DIGEST_LENGTH}}})")
 
@@ -32,14 +34,18 @@ VERSION_FOLDER = re.compile(rf"([1-9][0-9]*)-([0-9a-f]{{{DIGEST_LENGTH}}})")
 class Options:
     """How an endpoint is run; seconds and bytes.  `max_batch` 0: chosen by measurement."""
 
-    replicas: int = 1
+    replicas: int = 1  # at least
+    most: int = 0  # replicas while requests wait; 0: as many as `replicas`
+    idle: float = 0.0  # seconds without a request after which no replica is kept; 0: never
     max_batch: int = 0
     max_wait: float = 0.0  # how long a lone row may wait for others; 0 never waits
     max_body: int = 16 << 20
     queue: int = 0  # requests that may wait; 0: four batches for each replica, at least 512
     timeout: float = 60.0  # for one request
-    device: str = "auto"  # auto | cpu | cuda
+    device: str = "auto"  # auto | cpu | cuda | cuda:1; with cuda, replicas take the GPUs in turn
     threads: int = 0  # of each replica; 0: cores shared out
+    rate: float = 0.0  # requests a second for each token; 0: no limit
+    cors: str = ""  # origins whose pages may ask, by comma; * is any; empty: none
     engine: str = "torch"  # torch | onnx | auto: the faster by measurement, which takes its time
 
 
@@ -52,6 +58,7 @@ class Token:
     label: str
     created: float  # seconds since the epoch
     expires: float = 0.0  # 0: never
+    rate: float = 0.0  # requests a second; 0: what the endpoint says
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,33 @@ class EndpointRecord:
 
     def token_with(self, token_id: str) -> Token | None:
         return next((token for token in self.tokens if token.id == token_id), None)
+
+
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+MOST_REPLICAS = 256
+
+
+def checked_options(options: Options) -> Options:
+    """Return `options`; raises UsageError with the first value that makes no sense."""
+    o = options
+    wrong = (
+        (not 1 <= o.replicas <= MOST_REPLICAS, f"replicas {o.replicas}", f"1 to {MOST_REPLICAS}"),
+        (o.most and not o.replicas <= o.most <= MOST_REPLICAS,
+         f"replicas {o.replicas}..{o.most}", "the smaller number first"),
+        (o.idle < 0, f"idle {o.idle:g}", "seconds, or 10m; 0 keeps the replicas"),
+        (o.max_batch < 0, f"max batch {o.max_batch}", "1 or more; 0 measures"),
+        (not 0 <= o.max_wait <= MINUTE, f"max wait {o.max_wait:g} s", "0 to 60000 ms"),
+        (not 0 < o.timeout <= DAY, f"timeout {o.timeout:g} s", "over 0, at most a day"),
+        (not 0 < o.max_body <= LARGEST_BODY, f"max body {o.max_body}", "bytes, at most 512 MiB"),
+        (o.rate < 0, f"rate {o.rate:g}", "requests a second; 0 is no limit"),
+        (o.threads < 0, f"threads {o.threads}", "1 or more; 0 shares out the cores"),
+        (DEVICE.fullmatch(o.device) is None, f"device {o.device!r}", "auto, cpu, cuda or cuda:1"),
+        (any(c in o.cors for c in "\r\n\0"), f"cors {o.cors!r}", "https://a.example or *"),
+    )  # fmt: skip
+    for bad, what, hint in wrong:
+        if bad:
+            raise UsageError(f"{what} makes no sense", hint=hint)
+    return options
 
 
 def checked_name(name: Any) -> str:

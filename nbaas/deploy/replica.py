@@ -302,7 +302,9 @@ def _prepared(spec: ReplicaSpec) -> tuple[Any, int]:
         return onnx_runner(folder, threads=threads, max_batch=spec.max_batch)
     from nbaas.deploy.runner import torch_runner
 
-    return torch_runner(folder, device=spec.device, threads=threads, max_batch=spec.max_batch)
+    return torch_runner(
+        folder, device=spec.device, threads=threads, max_batch=spec.max_batch, index=spec.index
+    )
 
 
 def _failure(failed: Exception) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def _model_route(gateway: Gateway, request: Request, match: re.Match[str]) -> An
     if request.method not in (b"GET", b"HEAD") or what in ("/infer", "/explain"):
         return _error(405, "POST is for /infer and /explain, GET for all else")
     if what == "/ready":
-        ready = found.pool.ready
+        ready = found.ready
         return Answer(200 if ready else 503, b"" if ready else error_body("no replica is ready"))
     if what == "/stats":
         return _json(found.pool.counters.to_json())
@@ -90,7 +90,7 @@ def _live(gateway: Gateway, request: Request) -> Answer:  # noqa: ARG001
 
 
 def _ready(gateway: Gateway, request: Request) -> Answer:  # noqa: ARG001
-    waiting = [e.name for e in gateway.endpoints.values() if not e.versions[e.current].pool.ready]
+    waiting = [e.name for e in gateway.endpoints.values() if not e.versions[e.current].ready]
     if gateway.draining or waiting:
         return _error(
             503, "draining" if gateway.draining else f"{len(waiting)} endpoints not ready"
@@ -117,8 +117,8 @@ def _index_rows(endpoint: Endpoint) -> list[dict[str, Any]]:
         {
             "name": endpoint.name,
             "version": number,
-            "state": "READY" if version.pool.ready else "UNAVAILABLE",
-            "reason": "" if version.pool.ready else "no replica is ready",
+            "state": "READY" if version.ready else "UNAVAILABLE",
+            "reason": "" if version.ready else "no replica is ready",
         }
         for number, version in endpoint.versions.items()
     ]

@@ -43,15 +43,19 @@ def _array(tensor: Any) -> Any:
 
 
 def torch_runner(
-    folder: Path, *, device: str, threads: int, max_batch: int
+    folder: Path, *, device: str, threads: int, max_batch: int, index: int = 0
 ) -> tuple[TorchRunner, int]:
     """Return a warm runner that has given the golden answer, and its batch size.
+
+    `device` 'cuda' is the GPU whose turn it is for replica number `index`.
 
     Raises: BundleError: a file is damaged.  DeployError: the answer differs from the golden one.
     """
     torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{index % max(1, torch.cuda.device_count())}"
     loaded = load_version(folder, device)
     golden = check_golden(loaded, folder)
     runner = TorchRunner(loaded)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import random
-import time
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbaas.deploy.admission import Grant
 from nbaas.deploy.frames import EXPLAIN, PLAIN
 from nbaas.deploy.links import Pool
 from nbaas.deploy.messages import Request
@@ -24,27 +23,28 @@ class Version:
     pool: Pool
     metadata: dict[str, Any]
     head: bytes
+    asleep: bool = False  # no replica until somebody asks
+    woken: bool = False  # the host has been told
+    failed: str = ""  # why no replica will come
+
+    @property
+    def ready(self) -> bool:
+        return self.pool.ready or self.asleep
 
 
 @dataclass(slots=True)
 class Endpoint:
-    """What the table says about one endpoint; tokens are SHA-256 digests and when they expire."""
+    """What the table says about one endpoint."""
 
     name: str
-    tokens: list[tuple[bytes, float]]
+    tokens: list[Grant]
     versions: dict[str, Version]
     current: str
     max_body: int
     canary: tuple[str, float] | None = None
     shadow: tuple[str, float] | None = None
+    origins: frozenset[bytes] = frozenset()  # whose pages may ask
     facts: dict[str, Any] = field(default_factory=dict)
-
-    def accepts(self, digest: bytes) -> bool:
-        """Whether a token of this SHA-256 digest opens the endpoint now; constant time in it."""
-        for known, expires in self.tokens:
-            if hmac.compare_digest(digest, known):
-                return not expires or time.time() < expires
-        return False
 
     def chosen(self, request: Request) -> Version | None:
         """Return the version for a request that names none: the current one, or the canary."""

@@ -11,13 +11,13 @@ from nbaas.config import load_settings
 from nbaas.deploy import client
 from nbaas.deploy.card import Card
 from nbaas.deploy.cards import read_card
-from nbaas.deploy.engine_choice import ENGINES
 from nbaas.deploy.files import KINDS
 from nbaas.deploy.registry import Options
 from nbaas.errors import DeployError, UsageError
 from nbaas.magics.files import file_named, predicted_file
 from nbaas.magics.flags import LineParser, number, whole_number
 from nbaas.magics.lineage import job_facts
+from nbaas.magics.serving_flags import add_serving_flags, serving_options
 from nbaas.magics.shell import Shell
 from nbaas.magics.tables import Table
 from nbaas.magics.words import evaluate, split_line
@@ -44,17 +44,9 @@ def deploy_parser() -> LineParser:
     add(
         "--example", default="", metavar="INPUT", help="an input of the model: a name or expression"
     )
-    add("--replicas", type=whole_number, metavar="N", help="model processes")
-    add("--max-batch", type=whole_number, metavar="B", help="rows in one call of the model")
-    add("--max-wait", type=number, metavar="MS", help="milliseconds a lone row waits for others")
+    add_serving_flags(parser)
     add("--pre", default="", metavar="FN", help="function run on the input before the model")
     add("--post", default="", metavar="FN", help="function run on what the model returns")
-    add(
-        "--engine",
-        default="torch",
-        choices=ENGINES,
-        help="onnx, or auto: the faster one by measurement, if it gives the same answers",
-    )
     add("--note", default="", metavar="TEXT", help="a sentence for the model card")
     add(
         "--canary",
@@ -145,13 +137,7 @@ def deploy(shell: Shell, parser: LineParser, line: str) -> Deployed:
     example = evaluate(found.example, shell.namespace) if found.example else None
     name = found.name or _name_for(found.model)
     pre, post = (evaluate(f, shell.namespace) if f else None for f in (found.pre, found.post))
-    given = {
-        "replicas": found.replicas,
-        "max_batch": found.max_batch,
-        "max_wait": None if found.max_wait is None else found.max_wait / 1000,
-        "engine": found.engine,
-    }
-    options = Options(**{key: value for key, value in given.items() if value is not None})
+    options = serving_options(found)
     shares = client.Shares(found.canary or 0.0, found.shadow or 0.0, found.limit or 0.0)
     return published(
         model, name, example, options, pre=pre, post=post, note=found.note, shares=shares
