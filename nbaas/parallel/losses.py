@@ -31,19 +31,33 @@ def _row_loss(func: Any, args: Args, kwargs: Kwargs) -> Any:
     if kwargs.get("size_average") is not None or kwargs.get("reduce") is not None:
         return NotImplemented
     operands = _rows_of_all(args, kwargs)
-    if operands is None:
+    if operands is None or (func.__name__ in _ROW_TARGETS and _has_plain_target(args, kwargs)):
         return NotImplemented
     rows, local, named = operands
+    if func.__name__ == "multi_margin_loss" and 0 in rows.counts:
+        return NotImplemented  # torch's sum over no rows is what was in memory before
     sizes = {tuple(t.shape) for t in local[:2] if isinstance(t, torch.Tensor)}
     if len(sizes) > 1 and func.__name__ in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
         return NotImplemented  # shapes that broadcast (n, 1) with (n,): the whole matrix is meant
     return _reduced_loss(func, rows, local, named)
 
 
+# Their third operand has an entry a row, of fewer dimensions than the inputs.
+_ROW_TARGETS = frozenset(["cosine_embedding_loss", "margin_ranking_loss", "gaussian_nll_loss"])
+
+
+def _has_plain_target(args: Args, kwargs: Kwargs) -> bool:
+    found = args[2] if len(args) > 2 else kwargs.get("target", kwargs.get("var"))  # noqa: PLR2004
+    return isinstance(found, torch.Tensor) and not isinstance(found, GlobalTensor)
+
+
 def _reduced_loss(func: Any, rows: Rows, local: list[Any], named: Kwargs) -> Any:
     reduction = named.get("reduction", "mean")
     if reduction == "none":
-        return ShardedTensor(func(*local, **named), rows)
+        terms = func(*local, **named)
+        if not rows.valid:
+            terms = torch.cat([terms, terms.new_zeros(1, *terms.shape[1:])])  # a row of padding
+        return ShardedTensor(terms, rows)
     if not rows.valid:
         named = {**named, "reduction": "sum"}
     part = func(*local, **named)
@@ -82,8 +96,10 @@ def _cut_rows(arg: Any, rows: Rows, ndim: int) -> Any:
         return arg.valid if arg.rows == rows and arg.row_dim == 0 else NotImplemented
     if isinstance(arg, PartialTensor):
         return NotImplemented
-    if arg.dim() >= max(1, ndim) and arg.shape[0] == rows.total:
-        return entering(arg).narrow(0, rows.offset, rows.valid)
+    if arg.dim() >= max(1, ndim):
+        if arg.shape[0] == rows.total:
+            return entering(arg).narrow(0, rows.offset, rows.valid)
+        return entering(arg) if arg.shape[0] == 1 else NotImplemented
     return entering(arg)
 
 

@@ -75,8 +75,11 @@ def labelled(result: PartialTensor, local: torch.Tensor) -> PartialTensor:
 def linear_reduction(func: Any, args: Args, kwargs: Kwargs) -> Any:
     part = func(args[0].part, *args[1:], **kwargs)  # linear, so the part of the result
     result = PartialTensor(part)
+    result.ignored, result.elements = args[0].ignored, args[0].elements
     if args[0].value is not None:
         result.value = func(args[0].value, *args[1:], **kwargs)
+    elif part.requires_grad:
+        result.sources = (args[0],)
     return result
 
 

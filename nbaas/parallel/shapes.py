@@ -54,14 +54,35 @@ def _flatten(func: Any, args: Args, kwargs: Kwargs) -> Any:
     if not isinstance(tensor, ShardedTensor) or tensor.row_dim != 0:
         return NotImplemented
     ndim = tensor.dim()
+    given = (*args[1:], *kwargs.values())
+    if not all(-max(1, ndim) <= dim < max(1, ndim) for dim in given):
+        return NotImplemented  # torch says so better
     start = (args[1] if len(args) > 1 else kwargs.get("start_dim", 0)) % max(1, ndim)
     end = (args[2] if len(args) > 2 else kwargs.get("end_dim", -1)) % max(1, ndim)  # noqa: PLR2004
     shape = list(tensor.shape)
     return _reshaped(tensor, [*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]])
 
 
+@rule("squeeze")
+def _squeeze(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Drop dimensions by the shape of the whole: a rank with one row must not lose that."""
+    tensor = args[0]
+    if isinstance(tensor, PartialTensor):
+        return linear_reduction(func, args, kwargs)
+    if tensor.rows.total == 1:
+        return NotImplemented
+    ndim = tensor.dim()
+    asked = args[1] if len(args) > 1 else kwargs.get("dim", tuple(range(ndim)))
+    asked = asked if isinstance(asked, (tuple, list)) else (asked,)
+    if not all(isinstance(dim, int) and -ndim <= dim < ndim for dim in asked):
+        return NotImplemented
+    row_dim = tensor.row_dim
+    dims = [d for d in {dim % ndim for dim in asked} if d != row_dim and tensor.shape[d] == 1]
+    result = torch.squeeze(tensor.part, tuple(dims))
+    return ShardedTensor(result, tensor.rows, row_dim - sum(d < row_dim for d in dims))
+
+
 @rule(
-    "squeeze",
     "unsqueeze",
     "transpose",
     "permute",
@@ -83,8 +104,6 @@ def _shape_shift(func: Any, args: Args, kwargs: Kwargs) -> Any:
         return NotImplemented
     if any(isinstance(leaf, torch.Tensor) for leaf in trees.tensors((args[1:], kwargs))):
         return _one_of_each_row(func, tensor, args)
-    if tensor.rows.total == 1 and func.__name__ == "squeeze":
-        return NotImplemented
     try:
         places = _row_places(func, tensor, args, kwargs)
     except (RuntimeError, IndexError, TypeError):

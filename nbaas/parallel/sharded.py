@@ -18,7 +18,7 @@ import torch
 
 from nbaas.parallel import trees
 from nbaas.parallel.rows import Rows
-from nbaas.parallel.world import GatherRows, MeanOverRanks, world
+from nbaas.parallel.world import GatherRows, MeanOverRanks, entering, world
 
 Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}  # by name of the function; filled by nbaas.parallel.rules
@@ -233,6 +233,9 @@ def run_gathered(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     world().gathered[name] += 1
     plain_args = trees.map_tensors(whole, args)
     plain_kwargs = trees.map_tensors(whole, kwargs)
+    if writes_in_place(name) and plain_args and getattr(plain_args[0], "grad_fn", None) is not None:
+        # autograd refuses to write into what a function of ours returned
+        plain_args = (plain_args[0].clone(), *plain_args[1:])
     result = func(*plain_args, **plain_kwargs)
     if writes_in_place(name) and args and isinstance(args[0], GlobalTensor):
         return put_back(args[0], plain_args[0], result)
@@ -251,7 +254,7 @@ def writes_in_place(name: str) -> bool:
 
 def put_back(target: GlobalTensor, written: torch.Tensor, result: Any) -> Any:
     if isinstance(target, ShardedTensor):
-        mine, part = my_rows(written, target.rows, target.row_dim), target.part
+        mine, part = my_rows(entering(written), target.rows, target.row_dim), target.part
         if mine.shape == part.shape and mine.dtype == part.dtype:
             part.copy_(mine)  # in place: views of it, and what it is a view of, see the write
         else:

@@ -154,7 +154,7 @@ class Harness:
         self.folder = Path(tempfile.mkdtemp(prefix="same-numbers-"))
         # Frameworks are imported ahead in a server of their own: a fork costs what it has to copy.
         self._servers: dict[bool, ForkServer] = {}
-        self._plain: dict[Path, Run] = {}
+        self._plain: dict[tuple[Path, Any], Run] = {}
         self._count = 0
         self._lock = threading.Lock()
 
@@ -165,9 +165,10 @@ class Harness:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def plain(self, case: Case) -> Run:
-        if case.path not in self._plain:
-            self._plain[case.path] = self._run(case, [None], [{}], self._new_folder(case, 0))
-        return self._plain[case.path]
+        key = (case.path, tuple(sorted(case.env.items())))
+        if key not in self._plain:
+            self._plain[key] = self._run(case, [None], [{}], self._new_folder(case, 0))
+        return self._plain[key]
 
     def on_ranks(self, case: Case, world: int) -> Run:
         from nbaas.engines.base import engine_named
