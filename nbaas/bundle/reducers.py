@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import copyreg
 import functools
+import marshal
 import sys
 import types
 import typing
@@ -33,6 +34,15 @@ Reducer = Callable[[Collector, Any], Any]  # None: as pickle does it
 
 def _reduce_function(pickler: Collector, function: types.FunctionType) -> Any:
     return pickler.function(function)
+
+
+def _reduce_code(_: Collector, code: types.CodeType) -> Any:
+    # Not as cloudpickle does it, which from 3.1.3 on forgets which file, so which cell, it is from.
+    # Bundles are opened by the Python that made them, so its own format will do.
+    try:
+        return marshal.loads, (marshal.dumps(code),)
+    except ValueError:  # a library has put objects among its constants
+        return NotImplemented
 
 
 def _reduce_cell(_: Collector, cell: types.CellType) -> Reduced:
@@ -210,6 +220,7 @@ def _reduce_loader(_: Collector, loader: Any) -> Any:
 
 _REDUCERS: dict[type, Reducer] = {
     types.FunctionType: _reduce_function,
+    types.CodeType: _reduce_code,
     types.CellType: _reduce_cell,
     type(functools.lru_cache(restoring.itself)): _reduce_cached,
     functools.cached_property: _reduce_cached_property,
