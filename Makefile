@@ -33,7 +33,7 @@ setup:
 	@bash .ci/setup
 
 # For those who want to know more; neither is needed to use or to check nbaas.
-.PHONY: corpus bench-semantics bench-serving bench-launch
+.PHONY: corpus bench-semantics bench-serving bench-launch bench-capture
 
 corpus: setup  # every training cell on 1 to 4 ranks, as a table
 	python tests/corpus/run.py --all $(CORPUS)
@@ -46,3 +46,6 @@ bench-serving: setup  # requests per second beside other servers
 
 bench-launch: setup  # from submit to the first step, cold and warm
 	python tests/benchmarks/launch.py $(BENCH)
+
+bench-capture: setup  # launch of a cell that captures 1 GB, memory of its ranks
+	python tests/benchmarks/capture.py $(BENCH)

@@ -72,12 +72,17 @@ def _set_data(target: Any, data: Any) -> None:
 
 
 def _note_array(array: Any) -> Any:
+    # Not its address, which is slow to ask for: memory that is no region's counts as changed.
+    form = array.shape, array.strides, array.dtype
+    return form, _copy_where_elsewhere(array)
+
+
+def _copy_where_elsewhere(array: Any) -> Any:
+    """Return a copy of an array whose memory no region holds; None of any other."""
     import numpy as np
 
-    place = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
-    # Memory that did not come from a region has nothing on disk to be compared with.
     elsewhere = type(array) is not np.ndarray or array.dtype.hasobject
-    return place, array.copy() if elsewhere else None
+    return array.copy() if elsewhere else None
 
 
 def _array_difference(array: Any, noted: Any, regions: LoadedRegions) -> Any:

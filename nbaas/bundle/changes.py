@@ -59,18 +59,24 @@ FILE = Kind(lambda _: None, lambda *_: None, lambda *_: None)
 
 def kind_of(value: Any) -> Kind | None:
     """Return how changes of `value` are followed; None for what cannot change, or is a library's."""
+    cls = type(value)
+    if cls in _of_libraries:
+        return _of_libraries[cls]
     if isinstance(value, type):
         return states.CLASS if is_notebook_definition(value) else None
-    if isinstance(value, types.FunctionType):
+    if cls is types.FunctionType:
         return states.FUNCTION if is_notebook_definition(value) else None
-    cls = type(value)
-    if cls not in _found:
-        _found[cls] = _kind_of_class(cls)
-    return _found[cls]
+    if cls not in _of_notebook:
+        kind = _kind_of_class(cls)
+        found = _of_notebook if is_notebook_definition(cls) else _of_libraries
+        found[cls] = kind
+        return kind
+    return _of_notebook[cls]
 
 
+_of_libraries: dict[type, Kind | None] = {}
 # A class of the notebook that is defined anew must not stay in memory for this.
-_found: weakref.WeakKeyDictionary[type, Kind | None] = weakref.WeakKeyDictionary()
+_of_notebook: weakref.WeakKeyDictionary[type, Kind | None] = weakref.WeakKeyDictionary()
 
 
 def _kind_of_class(cls: type) -> Kind | None:

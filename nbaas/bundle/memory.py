@@ -7,6 +7,7 @@ their memory on the other side; a region holds what is referred to and no more o
 from __future__ import annotations
 
 import bisect
+import contextlib
 import ctypes
 import mmap
 import os
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from nbaas.bundle.pages import PAGE, written_pages
 
 ALIGNMENT = 64  # bytes, of small regions in their common file
 
@@ -153,6 +156,15 @@ class MappedFile:
         self.memory = memoryview(self._private)
         self.address = address_of(self.memory)
         self.pristine_address = address_of(memoryview(self._pristine))
+        self.written: Any = None  # by page: may it have been written; None where nobody knows
+
+    def differs(self, offset: int, nbytes: int) -> bool:
+        """Tell whether the private bytes from `offset` on are no longer those on disk."""
+        if self.written is not None and nbytes:
+            pages = self.written[offset // PAGE : (offset + nbytes - 1) // PAGE + 1]
+            if not pages.any():
+                return False
+        return not equal_memory(self.address + offset, self.pristine_address + offset, nbytes)
 
 
 class LoadedRegions:
@@ -215,7 +227,18 @@ class LoadedRegions:
         offset = address - file.address
         if offset + nbytes > file.memory.nbytes:
             return True
-        return not equal_memory(address, file.pristine_address + offset, nbytes)
+        return file.differs(offset, nbytes)
+
+    @contextlib.contextmanager
+    def watched_pages(self) -> Iterator[None]:
+        """Let `changed` in this block skip pages that were not written before it began."""
+        for file in self._mapped:
+            file.written = written_pages(file.address, file.memory.nbytes)
+        try:
+            yield
+        finally:
+            for file in self._mapped:
+                file.written = None
 
     def changed_on_device(self, address: int, copy: memoryview) -> bool:
         """Tell whether device memory, of which `copy` is a copy, differs from what was loaded."""

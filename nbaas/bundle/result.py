@@ -149,10 +149,11 @@ class _ResultWriter:
         )
 
     def _changes(self) -> Iterator[tuple[str, Any]]:
-        for number, (value, kind, noted) in self._loaded.noted.items():
-            payload = kind.difference(value, noted, self._loaded.regions)
-            if payload is not None:
-                yield CHANGE, (number, payload)
+        with self._loaded.regions.watched_pages():
+            for number, (value, kind, noted) in self._loaded.noted.items():
+                payload = kind.difference(value, noted, self._loaded.regions)
+                if payload is not None:
+                    yield CHANGE, (number, payload)
 
     def _names(self) -> Iterator[tuple[str, Any]]:
         initial = self._loaded.initial

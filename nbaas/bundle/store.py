@@ -7,11 +7,10 @@ Opening verifies and executes nothing; `load` unpickles what the same user's ker
 from __future__ import annotations
 
 import ast
-import concurrent.futures
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -19,17 +18,13 @@ from typing import Any
 
 from nbaas._version import __version__
 from nbaas.bundle import manifest as manifests
-from nbaas.bundle.blobs import file_digest, store_blob
+from nbaas.bundle.blobs import file_digest, store_regions
 from nbaas.bundle.contents import FORMAT, Cell, CellContents, ValueStream
 from nbaas.bundle.manifest import FileEntry, Manifest, Places
 from nbaas.bundle.memory import ALIGNMENT, LoadedRegions, Region, StoredRegion
 from nbaas.bundle.restoring import Classes, ValueUnpickler
 from nbaas.config import own_folder
 from nbaas.errors import BundleError
-
-WRITERS = 8  # threads that write blobs
-BLOB_SIZE = 64 << 10  # bytes; smaller regions lie in one file of the bundle
-
 
 # ---- build -------------------------------------------------------------------------------------
 
@@ -70,18 +65,32 @@ def build_bundle(directory: Path, contents: CellContents, blobs: Path) -> Manife
 def write_values(directory: Path, values: ValueStream, blobs: Path | None) -> Places:
     """Write pickles and memory of `values`; large regions as blobs where there is a place for them."""
     manifests.write_file(directory / manifests.VALUES, values.pickles)
-    large = [r for r in values.regions if blobs is not None and r.nbytes >= BLOB_SIZE]
-    stored = _as_blobs(large, blobs) if blobs is not None else {}
-    small = [region for region in values.regions if region not in stored]
-    stored |= _as_one_file(small, directory / manifests.MEMORY)
-    regions = tuple(stored[region] for region in values.regions)
+    regions = _stored_regions(values.regions, _as_pickled(values), directory, blobs)
     places = Places(values.items, values.memo_sizes, regions, values.spans, values.buffers)
     manifests.write_file(directory / manifests.PLACES, manifests.places_to_json(places))
     return places
 
 
-def _as_one_file(regions: list[Region], path: Path) -> dict[Region, StoredRegion]:
-    stored = {}
+def _stored_regions(
+    regions: Sequence[Region], order: Sequence[int], directory: Path, blobs: Path | None
+) -> tuple[StoredRegion, ...]:
+    """Store the regions, in `order` where they lie together, and return where each of them is."""
+    ordered = [regions[number] for number in order]
+    stored = store_regions(blobs, ordered) if blobs is not None else [None] * len(ordered)
+    places: list[StoredRegion | None] = [None] * len(regions)
+    for number, place in zip(order, stored, strict=True):
+        places[number] = place
+    loose = iter(
+        _as_one_file(
+            [region for region, place in zip(regions, places, strict=True) if place is None],
+            directory / manifests.MEMORY,
+        )
+    )
+    return tuple(place or next(loose) for place in places)
+
+
+def _as_one_file(regions: Sequence[Region], path: Path) -> list[StoredRegion]:
+    stored = []
     end = 0
     with path.open("wb") as file:
         for region in regions:
@@ -89,22 +98,18 @@ def _as_one_file(regions: list[Region], path: Path) -> dict[Region, StoredRegion
             file.write(bytes(start - end))
             file.write(region.memory)
             end = start + region.nbytes
-            stored[region] = StoredRegion(path.name, start, region.nbytes, region.device)
+            stored.append(StoredRegion(path.name, start, region.nbytes, region.device))
         file.flush()
         os.fsync(file.fileno())
     return stored
 
 
-def _as_blobs(regions: list[Region], blobs: Path) -> dict[Region, StoredRegion]:
-    def store(region: Region) -> StoredRegion:
-        # Copies of device memory have an address of their own that says nothing the next time.
-        address = region.address if region.device == "cpu" else 0
-        digest = store_blob(blobs, region.memory, address)
-        return StoredRegion(digest, 0, region.nbytes, region.device)
+def _as_pickled(values: ValueStream) -> list[int]:
+    """Return the regions' numbers in the order in which values refer to them.
 
-    # A model is many files: one after the other, each would wait for the disk.
-    with concurrent.futures.ThreadPoolExecutor(WRITERS) as writers:
-        return dict(zip(regions, writers.map(store, regions), strict=True))
+    It is the same in another kernel, where addresses are not: so blobs are found again.
+    """
+    return list(dict.fromkeys(number for number, _ in values.spans))
 
 
 def _entries(directory: Path) -> dict[str, FileEntry]:
@@ -117,12 +122,9 @@ def _entries(directory: Path) -> dict[str, FileEntry]:
 
 
 def _blob_facts(places: Places, blobs: Path) -> dict[str, tuple[int, int]]:
-    facts = {}
-    for region in places.regions:
-        if region.file != manifests.MEMORY:
-            stat = (blobs / region.file).stat()
-            facts[region.file] = (stat.st_size, stat.st_mtime_ns)
-    return facts
+    digests = {region.file for region in places.regions} - {manifests.MEMORY}
+    stats = {digest: (blobs / digest).stat() for digest in sorted(digests)}
+    return {digest: (stat.st_size, stat.st_mtime_ns) for digest, stat in stats.items()}
 
 
 def _python_version() -> str:
