@@ -14,7 +14,6 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +99,7 @@ def main() -> None:
         rows = [
             one_round(folder, settings, options.ranks, kind, nbytes) for _ in range(options.rounds)
         ]
-        middle: Callable[[int], float] = lambda at, rows=rows: statistics.median(
-            r[at] for r in rows
-        )  # noqa: E731
-        write, first, second, none, pss, least = map(middle, range(6))
+        write, first, second, none, pss, least = map(statistics.median, zip(*rows, strict=True))
         print(
             f"{kind:<14}{write:>9.2f}{first:>9.2f}{first / write:>7.2f}{second - none:>18.2f}"
             f"{(pss - least) / nbytes:>24.2f}",
