@@ -7,10 +7,13 @@ import datetime as dt
 import logging
 import pathlib
 import re
+import threading
+import typing
 from collections.abc import Callable
 from typing import Any
 
 Node = list[Any]
+LOCKS: tuple[Any, ...] = (type(threading.Lock()), type(threading.RLock()))
 
 # kind of node: (which values, their parts, from the parts back)
 _ATOMS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], Node], Callable[..., Any]]] = {
@@ -58,6 +61,16 @@ _ATOMS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], Node], Callable[.
         lambda item: isinstance(item, logging.Logger),
         lambda item: [item.name],
         logging.getLogger,
+    ),
+    "lock": (  # a new one: nobody waits for it there
+        lambda item: type(item) in LOCKS,
+        lambda item: [LOCKS.index(type(item))],
+        lambda index: (threading.Lock, threading.RLock)[index](),
+    ),
+    "typevar": (
+        lambda item: type(item) is typing.TypeVar,
+        lambda item: [item.__name__],
+        typing.TypeVar,
     ),
     "range": (
         lambda item: type(item) is range,

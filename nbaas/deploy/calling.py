@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nbaas.deploy.keras_models import input_names
 from nbaas.deploy.manifest import Signature, TensorSpec
 from nbaas.errors import DeployError
 
@@ -41,6 +42,10 @@ def datatype_of(tensor: Any, name: str) -> str:
 
 def call(model: Any, inputs: list[Any], signature_inputs: tuple[TensorSpec, ...], how: str) -> Any:
     """Return what `model` gives for `inputs`, in the order of the signature."""
+    if how == "mapping":
+        return model({s.name: x for s, x in zip(signature_inputs, inputs, strict=True)})
+    if how == "sequence":
+        return model(list(inputs))
     if how == "keyword":
         return model(**{s.name: x for s, x in zip(signature_inputs, inputs, strict=True)})
     return model(*inputs)
@@ -54,6 +59,7 @@ def named_outputs(result: Any) -> tuple[str, dict[str, Any]]:
     """
     import torch
 
+    result = _as_tensor(result)
     if isinstance(result, torch.Tensor):
         return "tensor", {"output": result}
     kind, cells = _cells(result)
@@ -86,15 +92,34 @@ def _flattened(cells: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
     for key, cell in cells.items():
         name = f"{prefix}{key}"
+        cell = _as_tensor(cell)  # noqa: PLW2901 - the same number, as a tensor
         if isinstance(cell, torch.Tensor):
             yield name, cell
         elif (inner := _cells(cell)[1]) is not None:
             yield from _flattened(inner, f"{name}_")
-        elif cell is not None:
+        elif cell is not None and not _is_cache(cell):
             raise DeployError(
                 f"output {name!r} of the model is a {type(cell).__name__}, not a tensor",
                 hint="return a tensor, or a tuple or dict of tensors; --post can convert",
             )
+
+
+def _as_tensor(value: Any) -> Any:
+    """Return an array or a number as a tensor, anything else as it is."""
+    import numpy as np
+    import torch
+
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+        return torch.from_numpy(np.array(value))
+    if isinstance(value, bool | int | float):
+        return torch.tensor(value)
+    return value
+
+
+def _is_cache(value: Any) -> bool:
+    """Whether `value` is what a language model of transformers keeps for its next token."""
+    cls = type(value)
+    return cls.__module__.startswith("transformers.") and cls.__name__.endswith("Cache")
 
 
 def outputs_in_order(result: Any, signature: Signature) -> list[Any]:
@@ -111,6 +136,8 @@ def argument_names(model: Any) -> tuple[list[str], int]:
     """Return the names of the positional arguments of `model`, and how many have no default."""
     from nbaas.deploy.pipeline import entry_of
 
+    if names := input_names(model):
+        return names, len(names)
     try:
         parameters = inspect.signature(entry_of(model)).parameters.values()
     except (TypeError, ValueError):

@@ -122,12 +122,12 @@ def _candidates(item: Definition, name: str, sources: Mapping[str, str]) -> Iter
 def _is_source_of(text: str, item: Definition) -> bool:
     """Whether the functions of `item` have the byte code that `text` compiles to."""
     module = compile(text, "<candidate>", "exec", dont_inherit=True)
-    compiled = {code.co_qualname: _substance(code) for code in _nested_codes(module)}
+    compiled = {code.co_qualname: substance(code) for code in _nested_codes(module)}
     own = [f.__code__ for f in written_functions(item)]
-    return all(compiled.get(code.co_qualname) == _substance(code) for code in own)
+    return all(compiled.get(code.co_qualname) == substance(code) for code in own)
 
 
-def _substance(code: types.CodeType) -> list[tuple[str, str]]:
+def substance(code: types.CodeType) -> list[tuple[str, str]]:
     """Return what makes two pieces of code do the same, wherever they stand.
 
     A call of an attribute compiles differently where its owner is imported in the same text.
@@ -135,7 +135,7 @@ def _substance(code: types.CodeType) -> list[tuple[str, str]]:
     steps: list[tuple[str, str]] = []
     for step in dis.get_instructions(code):
         if isinstance(step.argval, types.CodeType):
-            steps += _substance(step.argval)
+            steps += substance(step.argval)
         elif step.opname in ("LOAD_METHOD", "LOAD_ATTR"):
             steps.append(("LOAD_ATTR", step.argval))
         elif step.opname not in ("PUSH_NULL", "PRECALL", "CACHE"):

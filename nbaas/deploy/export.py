@@ -6,6 +6,7 @@ classes, golden input and output, and a manifest with the hash of each file.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ from typing import Any
 
 from nbaas.deploy.engine_choice import choose_engine
 from nbaas.deploy.flatten import Encoder
+from nbaas.deploy.keras_models import is_keras
 from nbaas.deploy.manifest import (
     GOLDEN,
     SOURCE,
@@ -27,6 +29,7 @@ from nbaas.deploy.manifest import (
     write_manifest,
 )
 from nbaas.deploy.modules import is_local, local_sources
+from nbaas.deploy.nested import Factory
 from nbaas.deploy.probe import Probed, evaluating, probe
 from nbaas.deploy.rebuild import resolve_global
 from nbaas.deploy.source import MODULE, NOTEBOOK, NotebookSource
@@ -100,16 +103,12 @@ def servable(model: Any, pre: Any = None, post: Any = None) -> Any:
 
     pre, post = checked_step(pre, "--pre"), checked_step(post, "--post")
     if isinstance(model, torch.nn.Module):
-        module: Any = bare_module(model)
+        module: Any = unparametrized(bare_module(model))
     elif not isinstance(model, type) and callable(model) and (parts := modules_in(model)):
         module = Called(model, parts)
     else:
         what = f"the class {model.__qualname__}" if isinstance(model, type) else _a(type(model))
-        is_class = isinstance(model, type) and issubclass(model, torch.nn.Module)
-        raise DeployError(
-            f"{what} cannot be deployed, a torch.nn.Module can",
-            hint="make an instance of it first" if is_class else "%deploy model --name digits",
-        )
+        raise DeployError(f"{what} cannot be deployed, a torch.nn.Module can", hint=_way_out(model))
     return Pipeline(module, pre, post) if pre or post else module
 
 
@@ -125,6 +124,38 @@ def bare_module(model: Any) -> Any:
             model = model.module
         else:
             return model
+
+
+def _way_out(model: Any) -> str:
+    import torch
+
+    if isinstance(model, type):
+        return "make an instance of it first"
+    if is_keras(model) and not isinstance(model, torch.nn.Module):
+        return "KERAS_BACKEND=torch before Keras is imported"
+    return "%deploy model --name digits"
+
+
+def unparametrized(module: Any) -> Any:
+    """Return `module`, a copy of it where weights are computed by a parametrization, as plain ones.
+
+    Its class is made by torch while it runs, and has no name by which it could be found again.
+    """
+    import torch
+    from torch.nn.utils import parametrize
+
+    if not any(parametrize.is_parametrized(each) for each in module.modules()):
+        return module
+    copied = copy.deepcopy(module).eval()  # spectral norm changes its weight in training mode
+    for each in list(copied.modules()):
+        if parametrize.is_parametrized(each):
+            # Not remove_parametrizations: the copy shares its class with the user's module.
+            values = {name: getattr(each, name).detach().clone() for name in each.parametrizations}
+            each.__class__ = type(each).__bases__[0]
+            del each._modules["parametrizations"]  # noqa: SLF001 - torch has no other way
+            for name, value in values.items():
+                each.register_parameter(name, torch.nn.Parameter(value))
+    return copied
 
 
 def _shown_class(model: Any) -> str:
@@ -149,8 +180,10 @@ def _encoded(module: Any, sources: Mapping[str, str]) -> tuple[Encoder, Notebook
         for key in fresh:
             done.add(key)
             item = encoder.globals_used[key]
-            if item.__module__ == NOTEBOOK:
-                notebook.add(item)
+            if isinstance(item, Factory):
+                notebook.add_factory(item)
+            elif item.__module__ == NOTEBOOK:
+                notebook.add(item, constructed=key in encoder.constructed)
             else:
                 _check_importable(key, item)
         for name in [n for n in notebook.values if n not in values]:
@@ -168,8 +201,6 @@ def _check_importable(key: str, item: Any) -> None:
     if found is not item:
         module, _, name = key.partition(":")
         hint = "define it at the top of a cell or of a module"
-        if name.startswith("Parametrized"):
-            hint = "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') first"
         raise DeployError(f"{name} of {module} cannot be imported again by its name", hint=hint)
 
 

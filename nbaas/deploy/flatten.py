@@ -12,18 +12,30 @@ import collections
 import enum
 import functools
 import importlib
+import inspect
 import math
 import types
+import typing
 from dataclasses import dataclass, field
 from typing import Any
 
 from nbaas.deploy.atoms import atom_node
+from nbaas.deploy.keras_models import (
+    check_constructor,
+    configuration,
+    is_keras,
+    layer_class,
+    own_parts,
+)
+from nbaas.deploy.nested import factory_of, is_nested
 from nbaas.errors import DeployError
 
 Value = Any  # a JSON scalar or {"ref": index}
 
 # Attributes of a module that mean something to a trainer only; a copy to serve starts without them.
-TRANSIENT_STATE = frozenset({"_trainer", "_fabric", "_compiled_call_impl", "_log_hyperparams"})
+TRANSIENT_STATE = frozenset(
+    {"_trainer", "_fabric", "_compiled_call_impl", "_log_hyperparams", "__orig_class__"}
+)
 GRADIENT_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 
 
@@ -56,6 +68,7 @@ class Encoder:
     nodes: list[list[Any]] = field(default_factory=list)
     tensors: dict[str, Any] = field(default_factory=dict)
     globals_used: dict[str, Any] = field(default_factory=dict)
+    constructed: set[str] = field(default_factory=set)  # classes that need their constructor
     seen: dict[int, int] = field(default_factory=dict)
     keep: list[Any] = field(default_factory=list)
 
@@ -63,6 +76,7 @@ class Encoder:
         return Structure(self.value(root, what), self.nodes, self.tensors, self.globals_used)
 
     def value(self, item: Any, path: str) -> Value:
+        item = _uncompiled(item)
         if item is None or isinstance(item, bool) or type(item) in (int, str):
             return item
         if type(item) is float and math.isfinite(item):
@@ -81,7 +95,8 @@ class Encoder:
 
     def _node(self, item: Any, path: str) -> list[Any]:
         """Return the node of `item`; the first kind that knows it wins."""
-        for kind in (self._scalar, self._container, self._torch, self._code, self._plain_object):
+        kinds = (self._scalar, self._container, self._torch, self._annotation, self._code)
+        for kind in (*kinds, self._keras, self._plain_object):
             if (node := kind(item, path)) is not None:
                 return node
         raise DeployError(
@@ -91,6 +106,8 @@ class Encoder:
     def _scalar(self, item: Any, path: str) -> list[Any] | None:
         if isinstance(item, enum.Enum):
             return ["enum", self._global(type(item), path), item.name]
+        if _type_name(item) == "torch._C.Generator":
+            return ["generator", self.value(item.get_state(), f"{path}.state")]
         if type(item) is slice:
             parts = (item.start, item.stop, item.step)
             return ["slice", *(self.value(part, path) for part in parts)]
@@ -105,6 +122,8 @@ class Encoder:
             return [kind.__name__, self._pairs(item, path)]
         if kind is collections.defaultdict:
             return ["defaultdict", self.value(item.default_factory, path), self._pairs(item, path)]
+        if kind is collections.Counter:
+            return ["counter", self._pairs(item, path)]
         if kind is types.MappingProxyType:
             return ["dict", self._pairs(item, path)]
         if isinstance(item, tuple) and hasattr(kind, "_fields"):
@@ -169,6 +188,16 @@ class Encoder:
             key += "_"
         return key
 
+    def _annotation(self, item: Any, path: str) -> list[Any] | None:
+        """Return the node of a type like `int | None` or `list[T]`, None for any other value."""
+        origin = typing.get_origin(item)
+        if origin is None:
+            return None
+        args = [None if a is type(None) else a for a in typing.get_args(item)]
+        cells = [self.value(a, path) for a in args]
+        union = origin in (typing.Union, types.UnionType)
+        return ["union", cells] if union else ["alias", self.value(origin, path), cells]
+
     def _code(self, item: Any, path: str) -> list[Any] | None:
         if isinstance(item, types.ModuleType):
             return ["module", item.__name__]
@@ -176,12 +205,38 @@ class Encoder:
             parts = (item.func, list(item.args), dict(item.keywords))
             return ["partial", *(self.value(part, path) for part in parts)]
         if isinstance(item, types.MethodType):
-            return ["method", self.value(item.__self__, path), item.__name__]
+            owner = self.value(item.__self__, path)
+            if _is_own_method(item):
+                return ["method", owner, item.__name__]
+            return ["bound", self.value(item.__func__, path), owner]
+        if is_nested(item):
+            return self._made(item, path)
         if isinstance(item, type | types.FunctionType | types.BuiltinFunctionType):
             return ["global", self._global(item, path)]
         if callable(item) and _found_again(item):
             return ["global", self._global(item, path)]
         return None
+
+    def _made(self, item: Any, path: str) -> list[Any]:
+        """Return the node of a lambda, or of what was defined inside a function."""
+        made = sum(1 for key in self.globals_used if ":_made_" in key)
+        factory = factory_of(item, made + 1, path)
+        self.globals_used[factory.key] = factory
+        cells = [self.value(v, f"{path} ({name})") for name, v in factory.cells.items()]
+        return ["made", factory.key, cells]
+
+    def _keras(self, item: Any, path: str) -> list[Any] | None:
+        if not is_keras(item):
+            return None
+        config = configuration(item, path)
+        parts = own_parts(item, config)
+        if parts:
+            check_constructor(item, config, parts, path)
+        own = [[name, self.value(part, name)] for name, part in parts.items()]
+        self.constructed |= {f"{p.__module__}:{p.__qualname__}" for p in parts.values()}
+        self.globals_used["keras:Layer"] = layer_class()
+        weights = [self.value(w.value.detach(), f"{path}.{w.path}") for w in item.weights]
+        return ["keras", config, weights, own]
 
     def _plain_object(self, item: Any, path: str) -> list[Any] | None:
         """Return the node of an object whose whole state is its `__dict__` (or `__getstate__`)."""
@@ -195,8 +250,8 @@ class Encoder:
             content = self.value(base(item), path)
         elif not issubclass(cls, _plain_base(cls)):
             return None
-        state = item.__getstate__() if "__getstate__" in _defined(cls) else _attributes(item)
-        name = self._global(cls, path)
+        state = _state_of(item, path)
+        name = self.value(cls, path) if is_nested(cls) else self._global(cls, path)
         if not isinstance(state, dict):
             return ["object", name, self.value(state, path), content]
         self._check_module(item, path)
@@ -217,10 +272,8 @@ class Encoder:
         """Return 'module:qualname' of a class or function; it can be found again by that."""
         name, module = getattr(item, "__qualname__", item.__name__), item.__module__
         module = module or ("builtins" if hasattr(builtins, name) else "torch")
-        if "<lambda>" in name:
-            raise DeployError(
-                f"{path} is a lambda", hint="define it with `def` at the top of a cell"
-            )
+        if isinstance(item, types.BuiltinFunctionType) and _found_again(item):
+            name = item.__name__  # torch.relu calls itself _VariableFunctionsClass.relu
         if "<locals>" in name:
             where = name.rpartition(".<locals>.")[0]
             raise DeployError(
@@ -235,6 +288,33 @@ class Encoder:
 _WAY_OUT = "delete the attribute before %deploy, or leave it out in the class's __getstate__"
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
+
+
+def _uncompiled(item: Any) -> Any:
+    """Return what torch.compile was given, where `item` is what it gave."""
+    if type(item).__name__ == "OptimizedModule" and hasattr(item, "_orig_mod"):
+        return item._orig_mod  # noqa: SLF001 - torch has no public name for it
+    return getattr(item, "_torchdynamo_orig_callable", item) if callable(item) else item
+
+
+def _is_own_method(item: types.MethodType) -> bool:
+    """Whether the owner's class gives this very function under its name."""
+    owner = item.__self__ if isinstance(item.__self__, type) else type(item.__self__)
+    found = inspect.getattr_static(owner, item.__name__, None)
+    return getattr(found, "__func__", found) is item.__func__
+
+
+def _state_of(item: Any, path: str) -> Any:
+    """Return what `item` holds; what its own __getstate__ raises is told by its path."""
+    if "__getstate__" not in _defined(type(item)):
+        return _attributes(item)
+    try:
+        return item.__getstate__()
+    except Exception as raised:
+        reason = str(raised).strip().partition("\n")[0]
+        raise DeployError(
+            f"{path} ({_type_name(item)}) cannot be written down: {reason}"
+        ) from raised
 
 
 def _entry(path: str, key: Any) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nbaas.deploy.calling import call, outputs_in_order
+from nbaas.deploy.keras_models import choose_backend
 from nbaas.deploy.manifest import (
     GOLDEN,
     SOURCE,
@@ -68,6 +69,8 @@ def rebuilt(directory: Path, device: str) -> Any:
 
     _add_source(directory)
     content = json.loads((directory / STRUCTURE).read_text(encoding="utf-8"))
+    if any(node[0] == "keras" for node in content["nodes"]):
+        choose_backend()  # before the notebook's source imports it
     tensors = load_file(directory / WEIGHTS)
     notebook = content["notebook"]
 

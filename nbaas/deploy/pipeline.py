@@ -5,12 +5,15 @@ Rule: these are modules themselves, so a version of them is written and rebuilt 
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
+from nbaas.deploy.keras_models import is_keras
+from nbaas.deploy.nested import free_names
 from nbaas.errors import DeployError
 
 Step = Callable[..., Any]
@@ -53,6 +56,8 @@ def entry_of(module: Any) -> Any:
         return module.pre if module.pre is not None else entry_of(module.model)
     if isinstance(module, Called):
         return module.function
+    if is_keras(module):
+        return module.call
     return module.forward
 
 
@@ -74,22 +79,32 @@ def modules_in(item: Any) -> list[torch.nn.Module]:
 
 
 def _reachable(item: Any, seen: set[int]) -> Iterator[Any]:
-    """Yield what the code of `item` names and what its attributes hold, two steps of functions deep."""
+    """Yield what the code of `item` names and closes over, and what its attributes hold."""
     if id(item) in seen:
         return
     seen.add(id(item))
     if isinstance(item, types.MethodType):
         yield from _reachable(item.__self__, seen)
         item = item.__func__
-    if isinstance(item, types.FunctionType):
-        for name in _names(item.__code__):
-            value = item.__globals__.get(name)
+    if isinstance(item, functools.partial):
+        for value in (*item.args, *item.keywords.values()):
             yield value
-            if isinstance(value, types.FunctionType) and value.__module__ == item.__module__:
-                yield from _reachable(value, seen)
+            yield from _reachable(value, seen)
+        item = item.func
+    if isinstance(item, types.FunctionType):
+        yield from _used_by(item, seen)
     elif not isinstance(item, torch.nn.Module | type) and hasattr(item, "__dict__"):
         yield from vars(item).values()
         yield from _reachable(_lookup(type(item), "__call__"), seen)
+
+
+def _used_by(function: types.FunctionType, seen: set[int]) -> Iterator[Any]:
+    """Yield what a function closes over and names; its neighbours are looked into as well."""
+    named = [function.__globals__.get(name) for name in _names(function.__code__)]
+    for value in [*free_names(function), *named]:
+        yield value
+        if isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
+            yield from _reachable(value, seen)
 
 
 def _lookup(cls: type, name: str) -> Any:

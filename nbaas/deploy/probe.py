@@ -7,16 +7,22 @@ numbers), and nothing runs in inference mode here: a tensor cached in the model 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nbaas.deploy.calling import argument_names, call, datatype_of, named_outputs
+from nbaas.deploy.keras_models import blank_inputs, input_names
 from nbaas.deploy.manifest import Signature, TensorSpec
 from nbaas.errors import DeployError
 
 GOLDEN_ROWS = 4
+ROWS_OF_TOKENS = 2  # dimensions
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # how far a replica's output may lie from the golden one
+
+
+Specs = tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +67,11 @@ def probe(model: Any, example: Any) -> Probed:
     if batchable:
         inputs = [x[:GOLDEN_ROWS] for x in inputs]
         returns, outputs = named_outputs(call(model, inputs, specs, how))
+    given = tuple(_spec(n, y, f"output {n!r}") for n, y in outputs.items())
+    specs, given = _with_open_lengths(model, specs, inputs, how, given)
     signature = Signature(
         inputs=specs,
-        outputs=tuple(_spec(n, y, f"output {n!r}") for n, y in outputs.items()),
+        outputs=given,
         call=how,
         returns=returns,
     )
@@ -84,19 +92,53 @@ def named_inputs(model: Any, example: Any) -> tuple[list[str], list[Any], str]:
         tensors = {
             str(name): _tensor(value, f"example[{name!r}]") for name, value in example.items()
         }
-        return list(tensors), list(tensors.values()), "keyword"
+        how = "keyword" if _takes_keywords(model, tensors) else "mapping"
+        return list(tensors), list(tensors.values()), how
     known, required = argument_names(model)
     if isinstance(example, tuple) or (isinstance(example, list) and _holds_tensors(example)):
         given = list(example)[: max(required, 1)] if len(example) > len(known) else list(example)
         given = given[:required] if required and len(given) > required and known else given
     else:
         given = [example]
+    if how := _as_one_list(model, example, known):
+        given = list(example)
+        known = known if len(known) == len(given) else []
     names = [known[i] if i < len(known) else f"input_{i}" for i in range(len(given))]
     return (
         names,
         [_tensor(x, f"example {n!r}") for n, x in zip(names, given, strict=True)],
-        "positional",
+        how or "positional",
     )
+
+
+def _takes_keywords(model: Any, tensors: Mapping[str, Any]) -> bool:
+    """Whether the model's arguments have these names; else it takes them as one dictionary."""
+    from nbaas.deploy.pipeline import entry_of
+
+    if input_names(model):
+        return False
+    try:
+        parameters = inspect.signature(entry_of(model)).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    if any(p.kind is p.VAR_KEYWORD for p in parameters) or len(parameters) != 1:
+        return True
+    return all(name in {p.name for p in parameters} for name in tensors)
+
+
+def _as_one_list(model: Any, example: Any, known: list[str]) -> str:
+    """Return 'sequence' where the model takes a list of tensors as one argument, else ''."""
+    if not isinstance(example, list | tuple) or not _holds_tensors(list(example)):
+        return ""
+    if input_names(model):
+        return "sequence" if len(known) > 1 and len(example) == len(known) else ""
+    if not isinstance(example, list) or len(known) != 1 or len(example) == 1:
+        return ""
+    try:  # a batch of a loader is a list too: inputs and labels
+        named_outputs(model(list(example)))
+    except Exception:  # noqa: BLE001 - then it is none
+        return ""
+    return "sequence"
 
 
 def _holds_tensors(example: list[Any]) -> bool:
@@ -124,6 +166,8 @@ def _guessed(model: Any) -> Any:
     """Return a row of zeros for a model that begins with a linear layer."""
     import torch
 
+    if (blank := blank_inputs(model)) is not None:
+        return blank[0] if len(blank) == 1 else tuple(blank)
     first = next((m for m in model.modules() if list(m.parameters(recurse=False))), None)
     if isinstance(first, torch.nn.Linear) and len(argument_names(model)[0]) == 1:
         return torch.zeros(1, first.in_features, dtype=first.weight.dtype)
@@ -216,6 +260,44 @@ def _rows_are_independent(
     if any(y.dim() == 0 or y.shape[0] != 2 for y in both):  # noqa: PLR2004 - two rows went in
         return False
     return _same(alone[0], [y[:1] for y in both]) and _same(alone[1], [y[1:] for y in both])
+
+
+def _with_open_lengths(
+    model: Any, specs: Specs, inputs: list[Any], how: str, outputs: Specs
+) -> tuple[Specs, Specs]:
+    """Return the signatures with the length of token rows left open, where the model takes others.
+
+    Tokens are rows of integers (B, T); what else is (B, T), a mask say, changes its length with them.
+    """
+    import torch
+
+    tokens = [x for x in inputs if x.dim() == ROWS_OF_TOKENS and not x.dtype.is_floating_point]
+    length = tokens[0].shape[1] if tokens else 0
+    if length <= 1 or any(x.shape[1] != length for x in tokens):
+        return specs, outputs
+    moves = [x.dim() == ROWS_OF_TOKENS and x.shape[1] == length for x in inputs]
+    try:
+        shorter, longer = (
+            _again(model, specs, [change(x) if m else x for x, m in zip(inputs, moves, strict=True)], how)
+            for change in (lambda x: x[:, :-1], lambda x: torch.cat([x, x[:, :1]], 1))
+        )  # fmt: skip
+    except Exception:  # noqa: BLE001 - it takes this length alone
+        return specs, outputs
+    if not len(shorter) == len(longer) == len(outputs):
+        return specs, outputs
+    sizes = [zip(a.shape, b.shape, strict=True) if a.dim() == b.dim() else None
+             for a, b in zip(shorter, longer, strict=True)]  # fmt: skip
+    opened = [
+        spec if pairs is None else replace(spec, shape=_opened(spec.shape, pairs))
+        for spec, pairs in zip(outputs, sizes, strict=True)
+    ]
+    taken = [replace(s, shape=(-1, -1)) if m else s for s, m in zip(specs, moves, strict=True)]
+    return tuple(taken), tuple(opened)
+
+
+def _opened(shape: tuple[int, ...], sizes: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    """Return `shape` with -1 where the two sizes of a dimension differ."""
+    return tuple(n if a == b else -1 for n, (a, b) in zip(shape, sizes, strict=True))
 
 
 def _other_row(row: Any) -> Any:

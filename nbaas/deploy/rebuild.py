@@ -9,6 +9,8 @@ from __future__ import annotations
 import collections
 import functools
 import importlib
+import operator
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,6 +104,9 @@ class Decoder:
             made[self.value(key)] = self.value(value)
         return made
 
+    def _make_counter(self, index: int, pairs: list[list[Value]]) -> Any:
+        return self._fill(index, collections.Counter(), pairs)
+
     def _make_namedtuple(self, _index: int, cls: str, cells: list[Value]) -> Any:
         return self.resolve(cls)(*self._values(cells))
 
@@ -146,6 +151,13 @@ class Decoder:
 
         return torch.device(self.device)
 
+    def _make_generator(self, _index: int, state: Value) -> Any:
+        import torch
+
+        generator = torch.Generator()
+        generator.set_state(self.value(state).cpu())
+        return generator
+
     def _make_module(self, _index: int, name: str) -> Any:
         return self.resolve(f"{name}:")
 
@@ -155,11 +167,32 @@ class Decoder:
     def _make_method(self, _index: int, owner: Value, name: str) -> Any:
         return getattr(self.value(owner), name)
 
+    def _make_union(self, _index: int, members: list[Value]) -> Any:
+        return functools.reduce(operator.or_, self._values(members))
+
+    def _make_alias(self, _index: int, origin: Value, args: list[Value]) -> Any:
+        return self.value(origin)[tuple(self._values(args))]
+
+    def _make_bound(self, _index: int, function: Value, owner: Value) -> Any:
+        return types.MethodType(self.value(function), self.value(owner))
+
+    def _make_made(self, _index: int, factory: str, cells: list[Value]) -> Any:
+        return self.resolve(factory)(*self._values(cells))
+
+    def _make_keras(
+        self, _index: int, config: Any, weights: list[Value], own: list[list[Value]]
+    ) -> Any:
+        from nbaas.deploy.keras_models import choose_backend, remade
+
+        choose_backend()
+        parts = {name: self.value(part) for name, part in own}
+        return remade(config, self._values(weights), parts, self.device)
+
     def _make_global(self, _index: int, name: str) -> Any:
         return self.resolve(name)
 
-    def _make_object(self, index: int, name: str, state: Any, content: Value) -> Any:
-        cls = self.resolve(name)
+    def _make_object(self, index: int, name: Value, state: Any, content: Value) -> Any:
+        cls = self.resolve(name) if isinstance(name, str) else self.value(name)
         made = cls.__new__(cls)
         self.made[index] = made
         if content is not None:

@@ -10,6 +10,7 @@ import __future__
 
 import ast
 import builtins
+import inspect
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from nbaas.deploy.definitions import (
     namespace_of,
     parsed,
 )
+from nbaas.deploy.nested import Factory, is_nested
 
 NOTEBOOK = "__main__"
 MODULE = "nbaas_notebook"  # the name of the written module
@@ -41,7 +43,7 @@ class NotebookSource:
     sources: Mapping[str, str]
     values: dict[str, Any] = field(default_factory=dict)
     used_by: dict[str, str] = field(default_factory=dict)  # value name -> who needs it
-    _definitions: dict[str, tuple[Definition, Parsed]] = field(default_factory=dict)
+    _definitions: dict[str, tuple[Definition | Factory, Parsed]] = field(default_factory=dict)
     _imports: dict[str, str] = field(default_factory=dict)  # bound name -> statement
     _constants: dict[str, str] = field(default_factory=dict)
     _aliases: dict[str, str] = field(default_factory=dict)
@@ -52,9 +54,19 @@ class NotebookSource:
     _constructed: set[str] = field(default_factory=set)
     _settled: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(self, item: Definition) -> None:
-        """Take `item`, a class or function of the notebook, and all that it needs."""
+    def add(self, item: Definition, *, constructed: bool = False) -> None:
+        """Take `item`, a class or function of the notebook, and all that it needs.
+
+        `constructed`: its objects are made by their constructor, which then travels as well.
+        """
+        if constructed:
+            self._constructed.add(item.__name__)
         self._define(item)
+        self._settle()
+
+    def add_factory(self, factory: Factory) -> None:
+        """Take a factory of a nested definition, and all that its text needs."""
+        self._definitions[factory.name] = (factory, parsed(factory.name, factory.text))
         self._settle()
 
     def _define(self, item: Definition) -> None:
@@ -68,7 +80,9 @@ class NotebookSource:
         if isinstance(top, type):
             self._define_patches(name, top)
 
-    def _namespace(self, item: Definition) -> Mapping[str, Any]:
+    def _namespace(self, item: Definition | Factory) -> Mapping[str, Any]:
+        if isinstance(item, Factory):
+            return item.namespace
         found = namespace_of(item, self._namespaces)
         if not any(found is known for known in self._namespaces):
             self._namespaces.append(found)
@@ -109,7 +123,7 @@ class NotebookSource:
             if runs:
                 yield method, needs
 
-    def _take(self, item: Definition, user: str, needs: Needs, in_method: bool) -> None:  # noqa: FBT001
+    def _take(self, item: Definition | Factory, user: str, needs: Needs, in_method: bool) -> None:  # noqa: FBT001
         namespace = self._namespace(item)
         for name in sorted(needs.names):
             if name not in namespace or name in self._definitions:
@@ -133,6 +147,8 @@ class NotebookSource:
             self._define(value)
             if value.__qualname__ != name:
                 self._aliases[name] = value.__qualname__
+        elif (wrapped := _wrapped_definition(value)) is not None and wrapped.__qualname__ == name:
+            self._define(wrapped)  # its decorators are in its text: functools.cache, say
         elif statement := _import_from(name, value):
             self._imports[name] = statement
         elif (literal := _literal(value)) is not None:
@@ -187,7 +203,15 @@ class _Nothing: ...
 
 
 def _is_definition(value: Any) -> bool:
-    return isinstance(value, type | types.FunctionType) and value.__module__ == NOTEBOOK
+    """Whether `value` stands under its name at the top of a cell."""
+    known = isinstance(value, type | types.FunctionType) and value.__module__ == NOTEBOOK
+    return known and not is_nested(value)
+
+
+def _wrapped_definition(value: Any) -> types.FunctionType | None:
+    """Return the function of the notebook that a decorator made something else of."""
+    found = inspect.unwrap(value) if hasattr(value, "__wrapped__") else None
+    return found if isinstance(found, types.FunctionType) and _is_definition(found) else None
 
 
 def _futures(item: Definition) -> Iterator[str]:

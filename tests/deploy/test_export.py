@@ -315,9 +315,9 @@ def test_what_is_no_module_is_refused_in_one_line_that_names_its_type(tmp_path, 
 @pytest.mark.parametrize(
     ("value", "path"),
     [
-        (threading.Lock(), "model.extra is a _thread.lock"),
-        ({"a": [threading.Lock()]}, "model.extra['a'][0] is a _thread.lock"),
-        (lambda x: x, "model.extra is a lambda"),
+        (threading.local(), "model.extra is a _thread._local"),
+        ({"a": [threading.local()]}, "model.extra['a'][0] is a _thread._local"),
+        (eval("lambda x: x"), "model.extra is a lambda"),
         ((i for i in ()), "model.extra is a generator"),
         (torch.eye(2).to_sparse(), "model.extra is a sparse_coo tensor"),
         (torch.empty(1, device="meta"), "model.extra is a meta tensor"),
