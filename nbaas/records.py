@@ -159,6 +159,15 @@ class JobPaths:
         return self.root / "bundle"
 
     @property
+    def modules(self) -> Path:
+        """Modules of the notebook's own folder, as they were at launch: for other hosts."""
+        return self.root / "modules"
+
+    def host_log(self, index: int) -> Path:
+        """What ssh, and the agent it started, had to say about a host."""
+        return self.root / "hosts" / f"{index}.log"
+
+    @property
     def result(self) -> Path:
         return self.root / "result"
 

@@ -14,6 +14,7 @@ from nbaas.jobs.events import make_reserve
 from nbaas.jobs.locks import write_owner
 from nbaas.jobs.supervisor import Supervisor
 from nbaas.launchers.forked import ZygoteLauncher
+from nbaas.launchers.local import Launcher
 from nbaas.launchers.processes import become_subreaper, boot_id, kill_tagged
 from nbaas.records import JobPaths, JobSpec, from_json
 
@@ -34,7 +35,7 @@ def answer_for(root: str, locks: list[int]) -> None:
             spec,
             paths,
             engine=engine_named(spec.engine),
-            launcher=ZygoteLauncher(spec.zygote),
+            launcher=launcher_of(spec, paths),
             release_name=lambda: os.close(locks[1]),
         ).run()
     except BaseException:
@@ -42,6 +43,16 @@ def answer_for(root: str, locks: list[int]) -> None:
         traceback.print_exc()
         kill_tagged(spec.id)
         raise
+
+
+def launcher_of(spec: JobSpec, paths: JobPaths) -> Launcher:
+    """Return what starts the ranks of a job: on this host, or on several."""
+    here = ZygoteLauncher(spec.zygote)
+    if not spec.hosts:
+        return here
+    from nbaas.launchers.remote import RemoteLauncher
+
+    return RemoteLauncher(spec, paths, here)
 
 
 def _take_defaults() -> None:

@@ -25,15 +25,19 @@ from nbaas.jobs.locks import name_lock, read_owner, take_lock, write_owner
 from nbaas.jobs.names import checked_name, new_id, new_name
 from nbaas.launchers import zygote
 from nbaas.launchers.environment import allowed_environment
-from nbaas.records import JobPaths, JobSpec, Slot, State, to_json
+from nbaas.launchers.facts import versions_here
+from nbaas.records import Host, JobPaths, JobSpec, Slot, State, to_json
 
 SUPERVISE = Path(__file__).with_name("supervise.py")
 DETACH_TIMEOUT = 30.0  # seconds for one interpreter to start and fork
 DEFAULT_UMASK = 0o022
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH")
+KEPT = (
+    *("PATH", "HOME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH"),
+    *("USER", "LOGNAME", "SSH_AUTH_SOCK"),  # for ssh to other hosts
+)
 
 
-def new_spec(
+def new_spec(  # noqa: PLR0913 - a keyword a field of the record
     settings: Settings,
     slots: Sequence[Slot],
     *,
@@ -43,10 +47,12 @@ def new_spec(
     batch: str = "global",
     origin: str = "",
     extra_env: Collection[str] = (),
+    hosts: Sequence[Host] = (),
 ) -> JobSpec:
     """Return the record of a new job; raises UsageError for a name that is none.
 
     Ranks inherit what is allowed of this process's environment, and the variables in `extra_env`.
+    `hosts` are the other machines among those of `slots`.
     """
     now = time.time()
     return JobSpec(
@@ -67,6 +73,10 @@ def new_spec(
         zygote=str(zygote.address()) if settings.warm else "",
         queue=settings.queue,
         umask=_umask(),
+        hosts=tuple(hosts),
+        versions=versions_here() if hosts else {},
+        ssh_config=settings.ssh_config,
+        host_timeout=settings.host_timeout,
     )
 
 

@@ -70,7 +70,7 @@ class Supervisor:
         self.deadline: float | None = None  # CLOCK_MONOTONIC: then SIGKILL
         self._signals: list[int] = []
         self._stalls = StallWatch(spec.stall_timeout)
-        self._seats = Seats(paths.root.parent.parent, spec)
+        self._seats = Seats(paths.root.parent.parent, replace(spec, slots=spec.local_slots))
         self._heartbeat = Heartbeat(paths.heartbeat)
         self._disk: DiskKeeper | None = None
 
@@ -102,10 +102,12 @@ class Supervisor:
 
     def _wait_for_seats(self) -> bool:
         """Return True once the host has room for the ranks, False when asked to end before."""
-        while self.spec.queue and self.purpose is None:
+        while self.spec.queue and self.spec.local_slots and self.purpose is None:
             seating = self._seats.ask()
             if seating.slots:
-                self.spec = replace(self.spec, slots=seating.slots)
+                chosen = {slot.rank: slot for slot in seating.slots}
+                slots = tuple(chosen.get(slot.rank, slot) for slot in self.spec.slots)
+                self.spec = replace(self.spec, slots=slots)
                 self.gang.spec = self.spec
                 break
             self.events.flag("QUEUED", reason=seating.reason)
@@ -118,10 +120,17 @@ class Supervisor:
         self.selector.register(self.gang.report_fd, selectors.EVENT_READ, self._take_reports)
         self._disk = disk = DiskKeeper(self.paths, self.spec.world_size)
         try:
-            with self.engine.rendezvous(self.paths.root, self.spec.slots) as rendezvous:
+            if self.spec.hosts and not self._wait_for_hosts():
+                disk.close()
+                self._finish()
+                return
+            slots = self.spec.slots
+            with self.launcher.rendezvous(self.engine, self.paths, slots) as rendezvous:
                 self.gang.start(self.launcher, self.engine, rendezvous)
                 for member in self.gang.members:
                     self.selector.register(member.process.pidfd, selectors.EVENT_READ, None)
+                while any(member.process.pid == 0 for member in self.gang.alive):
+                    self._turn()  # an agent has yet to tell
                 pids = {member.rank: member.process.pid for member in self.gang.members}
                 self.events.note("SPAWNED", pids=pids)
                 while self.gang.alive:
@@ -132,6 +141,17 @@ class Supervisor:
         else:
             disk.close()
             self._finish()
+
+    def _wait_for_hosts(self) -> bool:
+        """Return True once all other hosts have what the job needs, False when asked to end before."""
+        self.launcher.open(self.selector)
+        while self.purpose is None and not self.launcher.ready:
+            waiting = self.launcher.waiting_for
+            self.events.flag("QUEUED", on=bool(waiting), reason=waiting)
+            self._turn()
+        self.events.note("SHIPPED", bytes=self.launcher.shipped)
+        self.gang.started = time.monotonic()
+        return self.purpose is None
 
     def _turn(self) -> None:
         """Wait for something to happen, at most until the next heartbeat, and act on it."""
@@ -146,7 +166,8 @@ class Supervisor:
         self._heartbeat.beat()
         if self.gang.members:
             self._look_at_the_clock(time.monotonic())
-        reap([member.process.pid for member in self.gang.members])
+        self.launcher.turn()
+        reap(self.launcher.children)
 
     def _timeout(self) -> float:
         if self.deadline is None:
@@ -247,12 +268,14 @@ class Supervisor:
 
     def _could_not_start(self, failed: Exception) -> None:
         self.gang.kill()
+        self.launcher.close()
         kill_tagged(self.spec.id)
         failure = RankFailure(0, type(failed).__name__, str(failed), "")
         self._end(State.FAILED, reason=f"could not start: {failed}", failure=to_json(failure))
 
     def _finish(self) -> None:
         """Write the final state, once nothing of the job is left."""
+        self.launcher.close()
         kill_tagged(self.spec.id)
         reap(())
         state, details = self._verdict()

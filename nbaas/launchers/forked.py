@@ -13,7 +13,7 @@ import select
 import signal
 import socket
 
-from nbaas.launchers.local import LocalLauncher, RankProcess, RankStart
+from nbaas.launchers.local import LocalLauncher, OnThisHost, RankProcess, RankStart
 from nbaas.records import JobPaths
 
 BLANK_TAG = "-" * 24  # the length of a job's id; a forked rank writes its own into the same place
@@ -22,12 +22,14 @@ EXIT_TIMEOUT = 1.0  # seconds between a rank's end and the zygote's word about i
 MAX_MESSAGE = 1 << 17  # bytes
 
 
-class ZygoteLauncher:
+class ZygoteLauncher(OnThisHost):
     """Has ranks forked by the zygote at `listens_at`; by itself where that does not answer."""
 
     def __init__(self, listens_at: str) -> None:
+        super().__init__()
         self._listens_at = listens_at
         self._cold = LocalLauncher()
+        self.children = self._cold.children
 
     def start(self, rank: RankStart) -> RankProcess:
         if self._listens_at and len(rank.spec.id) == len(BLANK_TAG):

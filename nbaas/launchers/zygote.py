@@ -11,8 +11,10 @@ import hashlib
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,42 @@ def is_listening(listens_at: Path) -> bool:
             client.connect(str(listens_at))
         except OSError:
             return False
+        return True
+
+
+class Awaited:
+    """A zygote that may still be importing: asked once, looked at without waiting."""
+
+    def __init__(self, listens_at: Path, timeout: float) -> None:
+        self._listens_at = listens_at
+        self._deadline = time.monotonic() + timeout
+        self._client: socket.socket | None = None
+
+    def is_over(self, now: float) -> bool:
+        """Return whether it has answered, or is not worth waiting for any more."""
+        if now < self._deadline and not self._has_answered():
+            return False
+        if self._client is not None:
+            self._client.close()
+        return True
+
+    def _has_answered(self) -> bool:
+        if self._client is None:
+            client = connection()
+            client.setblocking(False)  # noqa: FBT003 - positional only
+            try:
+                client.connect(str(self._listens_at))
+                client.send(b'{"verb": "status"}')
+            except OSError:
+                client.close()  # not listening yet
+                return False
+            self._client = client
+        try:
+            self._client.recv(MAX_MESSAGE)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
         return True
 
 

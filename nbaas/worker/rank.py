@@ -124,6 +124,8 @@ class Rank:
         from nbaas.worker.rich import install as install_rich_outputs
 
         sys.path.insert(0, self.spec.cwd)
+        if self.spec.modules:
+            sys.path.insert(0, self.spec.modules)
         install_rich_outputs(self.paths, self.slot.rank)
         _set_threads(self.slot.threads)
         engine = TimedEngine(
