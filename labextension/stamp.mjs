@@ -14,6 +14,8 @@ const files = FOLDERS.flatMap(folder =>
     .filter(name => !name.includes('.test.'))
     .map(name => `${folder}/${name}`)
 );
+const FRONT = '../nbaas/widgets/front';
+files.push(...readdirSync(FRONT).map(name => `${FRONT}/${name}`));
 const hash = createHash('sha256');
 for (const path of ['package.json', ...files].sort()) {
   hash.update(`${path}\0`);

@@ -62,6 +62,12 @@ export interface IJobDetail extends IJob {
   traceback: string;
 }
 
+/** What an ended job leaves in a notebook, as the file holds it. */
+export interface IOutputs {
+  figure: { data: Record<string, unknown>; metadata: Record<string, unknown> };
+  summary: { data: Record<string, unknown>; metadata: Record<string, unknown> };
+}
+
 /** A piece of a log; `start`, `end` and `size` are bytes of the file. */
 export interface ILogPart {
   text: string;
@@ -161,6 +167,10 @@ export class Api {
     const where = start === null ? `tail=${tail}` : `start=${start}`;
     const query = `rank=${rank}&${where}`;
     return this.request(`jobs/${encodeURIComponent(id)}/log?${query}`);
+  }
+
+  outputs(id: string): Promise<IOutputs> {
+    return this.request(`jobs/${encodeURIComponent(id)}/outputs`);
   }
 
   async stop(id: string): Promise<void> {

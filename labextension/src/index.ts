@@ -13,6 +13,7 @@ import {
 } from '@jupyterlab/apputils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { INotebookTracker } from '@jupyterlab/notebook';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
@@ -30,7 +31,9 @@ import { StoredFolding } from './folding';
 import { ringIcon } from './icons';
 import { Live } from './live';
 import { Model } from './model';
+import { MissedEnds } from './outputs';
 import { Panel } from './panel';
+import { runRenderer } from './run';
 
 const PLUGIN = 'nbaas:plugin';
 
@@ -45,7 +48,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     ILauncher,
     INotebookTracker,
     ISettingRegistry,
-    ITranslator
+    ITranslator,
+    IRenderMimeRegistry
   ],
   activate: (
     app: JupyterFrontEnd,
@@ -55,7 +59,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     launcher: ILauncher | null,
     notebooks: INotebookTracker | null,
     settings: ISettingRegistry | null,
-    translator: ITranslator | null
+    translator: ITranslator | null,
+    rendermime: IRenderMimeRegistry | null
   ): void => {
     const trans = (translator ?? nullTranslator).load('nbaas');
     const api = new Api(app.serviceManager.serverSettings);
@@ -99,6 +104,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
     notebooks?.activeCellChanged.connect(() => {
       app.commands.notifyCommandChanged(CommandIDs.runOnRanks);
     });
+    rendermime?.addFactory(runRenderer(api));
+    if (notebooks) {
+      new MissedEnds(api, model, notebooks);
+    }
     let notify = true;
     void settings?.load(PLUGIN).then(loaded => {
       const read = (): void => {

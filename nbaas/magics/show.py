@@ -10,23 +10,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from nbaas.records import JobPaths
+from nbaas.widgets.outputs import final_outputs, mark
 from nbaas.widgets.run import RunView
 from nbaas.widgets.terminal import TEXT_INTERVAL, Show, TerminalShow
 
-Bundle = tuple[dict[str, Any], dict[str, Any]]
-
 if TYPE_CHECKING:
     from nbaas.widgets.panel import Ask
-
-
-def final_outputs(run: RunView, now: float) -> tuple[Bundle, dict[str, Any]]:
-    """Return what stays of a run: data and metadata of its figure, data of its summary."""
-    from nbaas.widgets.figure import mime_bundle
-    from nbaas.widgets.summary import summary_html, summary_text
-
-    text = summary_text(run, now)
-    summary = {"text/plain": text, "text/html": summary_html(run, now)}
-    return mime_bundle(run.title(now), run.line(now), run.curves), summary
 
 
 def show_for(*, has_kernel: bool, on_ask: Ask) -> Show:
@@ -49,8 +39,11 @@ class NotebookShow:
 
         view, _ = self._panel._repr_mimebundle_() or ({}, {})
         self._panel.show(run.view(time.time()), run.curves, last=True)
-        self._figure = display({**view, "text/plain": ""}, raw=True, display_id=True)
-        self._line = display({"text/plain": run.line(time.time())}, raw=True, display_id=True)
+        marked = {part: mark(run.spec.id, part) for part in ("figure", "summary")}
+        view = {**view, "text/plain": ""}
+        self._figure = display(view, raw=True, display_id=True, metadata=marked["figure"])
+        line = {"text/plain": run.line(time.time())}
+        self._line = display(line, raw=True, display_id=True, metadata=marked["summary"])
 
     def update(self, run: RunView) -> None:
         """Bring the panel up to date; the line too where no front end has drawn the panel."""
@@ -59,11 +52,13 @@ class NotebookShow:
             return
         self._next_line = time.monotonic() + TEXT_INTERVAL
         if not self._panel.seen.is_set():
-            self._line.update({"text/plain": run.line(time.time())}, raw=True)
+            line = {"text/plain": run.line(time.time())}
+            self._line.update(line, raw=True, metadata=mark(run.spec.id, "summary"))
         else:
             name = run.spec.name
             help_text = f"%stop {name}   %logs {name}   %attach {name}"
-            self._line.update({"text/plain": help_text}, raw=True)
+            help_line = {"text/plain": help_text}
+            self._line.update(help_line, raw=True, metadata=mark(run.spec.id, "summary"))
             self._next_line = float("inf")
 
     def write(self, text: str) -> None:
@@ -78,11 +73,11 @@ class NotebookShow:
     def tell(self, message: dict[str, Any], *buffers: bytes) -> None:
         self._panel.tell(message, *buffers)
 
-    def close(self, run: RunView) -> None:
+    def close(self, run: RunView, paths: JobPaths) -> None:
         now = time.time()
         self._panel.show(run.view(now), run.curves, last=True)
-        (figure, metadata), summary = final_outputs(run, now)
-        self._figure.update(figure, metadata=metadata, raw=True)
-        self._line.update(summary, raw=True)
+        final = final_outputs(run, paths, now)
+        self._figure.update(final.figure.data, metadata=final.figure.metadata, raw=True)
+        self._line.update(final.summary.data, metadata=final.summary.metadata, raw=True)
         # The widget stays open: a page that was loaded anew meanwhile does not know the display's
         # id, so it goes on showing the panel, which then holds the whole history.

@@ -34,6 +34,7 @@ from nbaas.server.messages import (
     Wanted,
 )
 from nbaas.server.openapi import document
+from nbaas.server.outputs import read_outputs
 
 
 class JobsHandler(NbaasHandler):
@@ -65,6 +66,15 @@ class LogHandler(NbaasHandler):
         start = None if given is None else self.integer("start", 0, most=MOST_BYTES)
         tail = self.integer("tail", LONGEST, least=1, most=LONGEST)
         self.reply(await self.context.call(_log, self.context.jobs, job_id, rank, start, tail))
+
+
+class OutputsHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("GET",)
+
+    @guarded("read")
+    async def get(self, job_id: str) -> None:
+        job = await self.context.call(self.context.jobs.find, job_id)
+        self.reply(await self.context.call(read_outputs, job))
 
 
 class StopHandler(NbaasHandler):

@@ -35,6 +35,7 @@ from nbaas.server.messages import (
     Split,
     Wanted,
 )
+from nbaas.server.outputs import OutputParts
 
 JOB_ID = "^[0-9]{8}-[0-9]{6}-[0-9a-f]{8}$"
 NAME = "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
@@ -81,6 +82,10 @@ OPERATIONS = (
             Query("tail", LONGEST, 1, LONGEST),
         ),
         refusals=(404, 409),
+    ),
+    Operation(
+        "get", "/nbaas/api/jobs/{job_id}/outputs", "What an ended job leaves in a notebook",
+        OutputParts, refusals=(404, 409),
     ),
     Operation(
         "post", "/nbaas/api/jobs/{job_id}/stop", "Finish the step, return", JobRow, 202,

@@ -23,6 +23,7 @@ CONTROL: list[tuple[str, type[web.RequestHandler]]] = [
     (r"/nbaas/api/jobs", handlers.JobsHandler),
     (rf"/nbaas/api/jobs/{JOB}", handlers.JobHandler),
     (rf"/nbaas/api/jobs/{JOB}/log", handlers.LogHandler),
+    (rf"/nbaas/api/jobs/{JOB}/outputs", handlers.OutputsHandler),
     (rf"/nbaas/api/jobs/{JOB}/stop", handlers.StopHandler),
     (rf"/nbaas/api/jobs/{JOB}/kill", handlers.KillHandler),
     (r"/nbaas/api/hosts", handlers.HostsHandler),

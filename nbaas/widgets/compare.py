@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from nbaas.jobs.job import Job
-from nbaas.placement import describe
 from nbaas.widgets.curves import Curves
 from nbaas.widgets.figure import mime_bundle
-from nbaas.widgets.run import RunView, clock, spoken
+from nbaas.widgets.replay import replayed
+from nbaas.widgets.run import clock, spoken
 
 Row = tuple[str, ...]
 
@@ -73,17 +72,3 @@ class Comparison:
         if "image/png" in data:
             display(data, metadata=metadata, raw=True)
         display({"text/plain": repr(self)}, raw=True)
-
-
-def replayed(job: Job) -> RunView:
-    """Return a job as it stands, from its files."""
-    run = RunView(job.spec, describe(job.spec.slots))
-    metrics: dict[int, Any] = {}
-    for slot in job.spec.slots:
-        reader, rows = job.metrics(slot.rank), []
-        while fresh := reader.read():
-            rows += fresh
-        metrics[slot.rank] = rows
-    run.take_status(job.status())
-    run.take(metrics)
-    return run

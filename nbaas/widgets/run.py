@@ -61,7 +61,10 @@ class RunView:
         """Take in what `nbaas.jobs.follow` yields."""
         self.take_status(update.status)
         self.take(update.metrics)
-        for logged in update.pictures:
+        self.take_pictures(update.pictures)
+
+    def take_pictures(self, fresh: Iterable[Logged]) -> None:
+        for logged in fresh:
             self.pictures.setdefault(logged.name, []).append(logged)
 
     def take_status(self, status: JobStatus) -> None:

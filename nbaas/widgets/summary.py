@@ -14,7 +14,7 @@ from nbaas.widgets.curves import MOST_CURVES, Curve
 from nbaas.widgets.run import RunView
 
 MIME = "application/vnd.nbaas.run+json"  # drawn by the JupyterLab extension
-POINTS_KEPT = 4_000  # of all curves together: some 60 kB
+POINTS_KEPT = 3_000  # of all curves together: some 50 kB
 MOST_OF_ONE = 500
 
 

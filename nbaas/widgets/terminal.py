@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any, Protocol
 
+from nbaas.records import JobPaths
 from nbaas.widgets.run import RunView
 
 TEXT_INTERVAL = 1.0  # seconds between two lines of text
@@ -31,7 +32,7 @@ class Show(Protocol):
     def tell(self, message: dict[str, Any], *buffers: bytes) -> None:
         """Answer what the panel asked for."""
 
-    def close(self, run: RunView) -> None:
+    def close(self, run: RunView, paths: JobPaths) -> None:
         """Leave what stays: the figure and one line of text."""
 
 
@@ -65,7 +66,7 @@ class TerminalShow:
     def tell(self, message: dict[str, Any], *buffers: bytes) -> None:
         """A terminal has no buttons that ask."""
 
-    def close(self, run: RunView) -> None:
+    def close(self, run: RunView, paths: JobPaths) -> None:  # noqa: ARG002 - a terminal shows text
         clear = CLEAR_LINE if self._in_place else ""
         sys.stderr.write(clear + run.line(time.time()) + "\n")
         sys.stderr.flush()

@@ -8,7 +8,6 @@ the cell waits, and the ranks, in a session of their own, do not hear it.
 from __future__ import annotations
 
 import contextlib
-import json
 import queue
 import threading
 import time
@@ -23,6 +22,8 @@ from nbaas.jobs.follow import Update, follow
 from nbaas.jobs.job import Job, JobStatus
 from nbaas.jobs.pictures import png_of
 from nbaas.placement import describe
+from nbaas.widgets.outputs import picture_message
+from nbaas.widgets.replay import read_facts
 from nbaas.widgets.run import RunView, fact_lines
 from nbaas.widgets.terminal import Show, TerminalShow
 
@@ -89,14 +90,8 @@ class Buttons:
         if self.show is None or not logged or not isinstance(index, int):
             return
         at = min(max(index, 0), len(logged) - 1)
-        shown, first = logged[at], logged[0]
-        message = {"kind": "picture", "name": name, "index": at, "step": shown.step}
-        if shown.file:
-            self.show.tell(message, png_of(self.job.paths, shown))
-        else:
-            bars = {"counts": list(shown.counts), "low": shown.low, "high": shown.high}
-            before = {"counts": list(first.counts), "low": first.low, "high": first.high}
-            self.show.tell({**message, **bars, "strange": shown.strange, "first": before})
+        image = (png_of(self.job.paths, logged[at]),) if logged[at].file else ()
+        self.show.tell(picture_message(logged, at), *image)
 
     def _apart(self, verb: Any) -> None:
         # A supervisor that does not answer may take seconds: not on the thread that hears.
@@ -150,7 +145,7 @@ class Watch:
         self.run.facts = fact_lines(read_facts(self.job))
         prices = prices_of(load_settings())
         self.run.cost = cost_of(self.job, status, prices, time.time()).line()
-        self.show.close(self.run)
+        self.show.close(self.run, self.job.paths)
         return status
 
     def _take(self, update: Update) -> None:
@@ -193,12 +188,3 @@ class Watch:
 def watch_in_terminal(job: Job) -> JobStatus:
     """Return the final status of a job whose prints appear in this terminal meanwhile."""
     return Watch(job, RunView(job.spec, describe(job.spec.slots)), TerminalShow()).in_cell()
-
-
-def read_facts(job: Job) -> dict[str, Any]:
-    """Return what rank 0 wrote about its run; {} before the end."""
-    try:
-        facts: dict[str, Any] = json.loads(job.paths.facts.read_text())
-    except (OSError, ValueError):
-        return {}
-    return facts

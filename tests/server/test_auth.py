@@ -26,6 +26,7 @@ PATHS = [
     "/nbaas/api/jobs",
     f"/nbaas/api/jobs/{JOB}",
     f"/nbaas/api/jobs/{JOB}/log",
+    f"/nbaas/api/jobs/{JOB}/outputs",
     f"/nbaas/api/jobs/{JOB}/stop",
     f"/nbaas/api/jobs/{JOB}/kill",
     "/nbaas/api/hosts",

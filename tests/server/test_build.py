@@ -22,6 +22,8 @@ def sources_hash() -> str:
     for folder in ("schema", "src", "style"):
         names = (path.name for path in (SOURCES / folder).iterdir())
         files += [f"{folder}/{name}" for name in names if ".test." not in name]
+    front = SOURCES / "../nbaas/widgets/front"
+    files += [f"../nbaas/widgets/front/{path.name}" for path in front.iterdir()]
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}\0".encode())

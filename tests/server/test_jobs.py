@@ -193,3 +193,23 @@ def test_every_answer_is_json_that_no_browser_reads_as_a_page(server):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         json.loads(answer.body)
+
+
+def test_what_an_ended_job_leaves_in_a_notebook_is_drawn_from_its_files(server, start_job):
+    job = start_job(TRAINS, name="leaves")
+    job.wait(30)
+    parts = server.get(f"nbaas/api/jobs/{job.id}/outputs").json
+    figure, summary = parts["figure"], parts["summary"]
+    assert figure["metadata"]["nbaas"] == {"job": job.id, "part": "figure", "final": True}
+    assert figure["data"]["image/png"].startswith("iVBORw0KGgo")
+    stored = figure["data"]["application/vnd.nbaas.run+json"]
+    assert stored["view"]["state"] == "SUCCEEDED"
+    assert [curve["x"][-1] for curve in stored["curves"] if curve["name"] == "loss"] == [50]
+    assert summary["data"]["text/plain"].startswith("leaves: succeeded on 2 ranks on the CPU")
+
+
+def test_a_job_that_runs_has_left_nothing_yet(server, start_job):
+    job = start_job(GOES_ON)
+    refused = server.get(f"nbaas/api/jobs/{job.id}/outputs")
+    assert refused.status == 409
+    assert "has not ended" in refused.json["error"]

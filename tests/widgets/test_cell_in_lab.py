@@ -55,6 +55,21 @@ def open_notebook(page, lab, name, *cells):
     return shown
 
 
+FINAL = {"application/vnd.nbaas.run+json", "image/png", "text/html", "text/plain"}
+
+
+def saved(page, lab, name):
+    """Save the notebook; returns the kinds of outputs that its file holds in the training cell."""
+    page.keyboard.press("Control+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0)
+    outputs = json.loads((lab.home / f"{name}.ipynb").read_text())["cells"][1]["outputs"]
+    return {kind for output in outputs for kind in output.get("data", {})}
+
+
+def progress(panel):
+    return panel.locator(".nbaas-progress")
+
+
 def prompt(cell):
     return cell.locator(".jp-InputPrompt").first
 
@@ -78,27 +93,50 @@ def test_the_panel_moves_while_the_cell_blocks_and_leaves_a_figure(page, lab, pi
     expect(panel.get_by_role("status")).to_have_text("RUNNING", timeout=60_000)
     expect(panel).to_contain_text("2 ranks on the CPU · ddp")
     expect(panel.locator(".nbaas-chart:visible canvas").first).to_be_visible()
-    expect(panel.get_by_text(re.compile(r"epoch [3-9] of 12"))).to_be_visible(timeout=30_000)
+    expect(progress(panel).get_by_text(re.compile(r"epoch [3-9] of 12"))).to_be_visible(
+        timeout=30_000
+    )
     expect(panel.locator(".nbaas-ranks tr")).to_have_count(3)
     expect(prompt(cells.nth(1))).to_have_text("[*]:")
     page.screenshot(path=pictures / "cell-live.png")
-    figure = cells.nth(1).locator("img")
-    expect(figure).to_be_visible(timeout=60_000)
+    left = cells.nth(1).locator(".nbaas-Run")
+    expect(left.get_by_role("status")).to_have_text("SUCCEEDED", timeout=60_000)
+    expect(left.locator(".nbaas-chart:visible canvas").first).to_be_visible()
     expect(cells.nth(1)).to_contain_text("moves: succeeded on 2 ranks on the CPU (ddp), 12 epochs")
     expect(cells.nth(1)).to_contain_text("epoch 11 loss")
+    expect(cells.nth(1)).to_contain_text("core-hours")
     page.screenshot(path=pictures / "cell-after.png")
-    page.keyboard.press("Control+s")
-    expect(page.locator(".jp-mod-dirty")).to_have_count(0)
-    outputs = json.loads((lab.home / "moves.ipynb").read_text())["cells"][1]["outputs"]
-    kinds = {kind for output in outputs for kind in output.get("data", {})}
-    assert kinds == {"image/png", "text/plain"}
+    # Without a kernel the panel is drawn from the file; the log is still with the server.
+    assert saved(page, lab, "moves") == FINAL
+    page.reload()
+    left = page.locator(".nbaas-Run")
+    expect(left.locator(".nbaas-chart:visible canvas").first).to_be_visible(timeout=60_000)
+    left.get_by_role("button", name="log", exact=True).nth(1).click()
+    expect(left.locator(".nbaas-log")).to_contain_text("epoch 11 loss")
+
+
+def test_a_page_that_was_loaded_anew_keeps_the_end_of_a_cell_that_blocks(page, lab, pictures):
+    cells = open_notebook(page, lab, "anew", training("anew", 12))
+    run(page, cells.nth(1))
+    panel = cells.nth(1).locator(".nbaas-panel")
+    expect(progress(panel).get_by_text(re.compile(r"epoch [3-9] of 12"))).to_be_visible(
+        timeout=60_000
+    )
+    assert saved(page, lab, "anew") != FINAL
+    page.reload()
+    left = page.locator(".nbaas-Run")
+    expect(left.get_by_role("status")).to_have_text("SUCCEEDED", timeout=90_000)
+    expect(left.locator(".nbaas-chart:visible canvas").first).to_be_visible()
+    expect(page.locator(".jp-Notebook")).to_contain_text("anew: succeeded on 2 ranks")
+    page.screenshot(path=pictures / "cell-anew.png")
+    assert saved(page, lab, "anew") == FINAL
 
 
 def test_the_stop_button_finishes_the_step_while_the_cell_blocks(page, lab, pictures):
     cells = open_notebook(page, lab, "stops", training("stops", 100_000), "print(epoch > 0)")
     run(page, cells.nth(1))
     panel = cells.nth(1).locator(".nbaas-panel")
-    expect(panel.get_by_text(re.compile(r"epoch [2-9]"))).to_be_visible(timeout=60_000)
+    expect(progress(panel).get_by_text(re.compile(r"epoch [2-9]"))).to_be_visible(timeout=60_000)
     panel.get_by_role("button", name="Stop").click()
     expect(cells.nth(1)).to_contain_text("stops: stopped after step", timeout=20_000)
     page.screenshot(path=pictures / "cell-stopped.png")
@@ -111,17 +149,17 @@ def test_a_reload_shows_the_whole_history_of_a_background_job(page, lab, picture
     cells = open_notebook(page, lab, "reloads", code, "%stop reloads --kill")
     run(page, cells.nth(1))
     panel = cells.nth(1).locator(".nbaas-panel")
-    expect(panel.get_by_text(re.compile(r"epoch [3-9]"))).to_be_visible(timeout=60_000)
+    expect(progress(panel).get_by_text(re.compile(r"epoch [3-9]"))).to_be_visible(timeout=60_000)
     page.keyboard.press("Control+s")
     expect(page.locator(".jp-mod-dirty")).to_have_count(0)
     page.reload()
     panel = page.locator(".nbaas-panel")
     expect(panel.locator(".nbaas-chart:visible canvas").first).to_be_visible(timeout=60_000)
-    expect(panel.get_by_text(re.compile(r"epoch ([3-9]|\d\d)"))).to_be_visible()
+    expect(progress(panel).get_by_text(re.compile(r"epoch ([3-9]|\d\d)"))).to_be_visible()
     # The first step is drawn, not only what came after the reload.
     expect(panel.locator(".nbaas-plot:visible").first).to_have_attribute("data-first", "1")
     page.screenshot(path=pictures / "cell-reloaded.png")
-    panel.get_by_role("button", name="log").nth(1).click()
+    # Nobody prints what a background job prints: its panel shows the log.
     expect(panel.locator(".nbaas-log")).to_contain_text("epoch 1 loss")
     run(page, page.locator(".jp-Notebook .jp-CodeCell").nth(2))
     expect(panel.get_by_role("status")).to_have_text("CANCELLED", timeout=30_000)
@@ -134,7 +172,7 @@ def test_the_panel_reads_well_in_the_dark_and_at_400_pixels(page, lab, pictures)
     page.get_by_text("JupyterLab Dark", exact=True).click()
     run(page, cells.nth(1))
     panel = cells.nth(1).locator(".nbaas-panel")
-    expect(panel.get_by_text(re.compile(r"epoch [3-9]"))).to_be_visible(timeout=60_000)
+    expect(progress(panel).get_by_text(re.compile(r"epoch [3-9]"))).to_be_visible(timeout=60_000)
     panel.evaluate("node => { node.style.width = '400px'; node.style.boxSizing = 'border-box'; }")
     panel.get_by_role("button", name="log scale").click()
     panel.get_by_role("button", name="smoothing").click()
@@ -143,7 +181,9 @@ def test_the_panel_reads_well_in_the_dark_and_at_400_pixels(page, lab, pictures)
     assert panel.evaluate("node => node.scrollWidth <= node.clientWidth")
     panel.get_by_role("button", name="Stop").focus()
     page.keyboard.press("Enter")
-    expect(cells.nth(1).locator("img")).to_be_visible(timeout=30_000)
+    expect(cells.nth(1).locator(".nbaas-Run .nbaas-chart:visible canvas").first).to_be_visible(
+        timeout=30_000
+    )
     page.get_by_text("Settings", exact=True).click()
     page.get_by_text("Theme", exact=True).hover()
     page.get_by_text("JupyterLab Light", exact=True).click()
@@ -154,7 +194,7 @@ def test_curves_are_hovered_zoomed_and_switched_off(page, lab, pictures):
     cells = open_notebook(page, lab, "looked", code, "%stop looked-at")
     run(page, cells.nth(1))
     panel = cells.nth(1).locator(".nbaas-panel")
-    expect(panel.get_by_text(re.compile(r"epoch [4-9]"))).to_be_visible(timeout=60_000)
+    expect(progress(panel).get_by_text(re.compile(r"epoch [4-9]"))).to_be_visible(timeout=60_000)
     plot = panel.locator(".nbaas-plot:visible .u-over").first
     key = panel.locator(".nbaas-key:visible").first
     plot.scroll_into_view_if_needed()
@@ -179,4 +219,6 @@ def test_curves_are_hovered_zoomed_and_switched_off(page, lab, pictures):
     expect(key).to_have_attribute("aria-pressed", "true")
     # Only now: at its end the panel gives its place to the figure.
     run(page, cells.nth(2))
-    expect(cells.nth(1).locator("img")).to_be_visible(timeout=30_000)
+    expect(cells.nth(1).locator(".nbaas-Run .nbaas-chart:visible canvas").first).to_be_visible(
+        timeout=30_000
+    )

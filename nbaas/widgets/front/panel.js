@@ -152,7 +152,8 @@ export function createPanel(uPlot, root, host) {
       row.classList.toggle("nbaas-slow", Boolean(rank.slow));
       row.classList.toggle("nbaas-extra", index >= FIRST_RANKS && !rank.slow);
       put(remark, rank.slow ? "slowest" : "");
-      put(open, shown ? "hide log" : "log");
+      put(open, "log");
+      open.setAttribute("aria-pressed", String(shown));
       open.setAttribute("aria-expanded", String(shown));
       open.onclick = () => showLog(shown ? null : rank.rank);
     });
