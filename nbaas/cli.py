@@ -14,13 +14,13 @@ import os
 import re
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbaas._version import __version__
 from nbaas.config import Settings, load_settings
+from nbaas.deploy.commands import add_serving_commands
 from nbaas.errors import NbaasError, UsageError
 
 if TYPE_CHECKING:
@@ -112,9 +112,7 @@ def parser() -> Parser:
     endpoints.add_argument("--version", type=int, metavar="V", help="of this version")
     endpoints.add_argument("--json", action="store_true", help="one JSON object a line")
     _export_command(commands)
-    serve = _command(commands, "serve", run_serve, "serve the deployed models without Jupyter")
-    serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS")
-    serve.add_argument("--port", type=int, default=0, metavar="P", help="0 takes a free one")
+    add_serving_commands(commands, _command)
     _command(commands, "doctor", run_doctor, "what is here, what is missing, the way out")
     _engine_commands(commands)
     for command in commands.choices.values():
@@ -338,18 +336,6 @@ def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
     )  # fmt: skip
     print(made)
     return 0
-
-
-def run_serve(arguments: argparse.Namespace, settings: Settings) -> int:
-    from nbaas.deploy.hosting import read_state, serve
-
-    def tell() -> None:
-        while (state := read_state(settings)) is None:
-            time.sleep(LOG_POLL)
-        print(f"serving on http://{state['host']}:{state['port']}; Ctrl-C ends it", flush=True)
-
-    threading.Thread(target=tell, daemon=True).start()
-    return serve(settings, arguments.host, arguments.port)
 
 
 def show(rows: list[dict[str, Any]], *, as_json: bool, empty: str) -> None:

@@ -165,6 +165,23 @@ class TokenRecord:
     rate: float = 0.0  # requests a second; 0: what the endpoint says
     value: str = field(default="", repr=False)
 
+    def cells(self) -> list[str]:
+        """Return the token without its value, in words: id, label, when made, until when, its rate."""
+        until = _moment(self.expires) if self.expires else "for ever"
+        until = f"expired {until}" if 0 < self.expires < time.time() else until
+        return [
+            self.id, self.label, _moment(self.created), until, f"{self.rate:g}/s" if self.rate else "",
+        ]  # fmt: skip
+
+    def line(self) -> str:
+        identity, label, made, until, rate = self.cells()
+        until = until if until == "for ever" or until.startswith("expired") else f"until {until}"
+        return ", ".join(filter(None, [f"{identity} {label}", f"made {made}", until, rate]))
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
 
 def create_token(
     settings: Settings, name: str, *, label: str = "", lifetime: float = 0.0, rate: float = 0.0

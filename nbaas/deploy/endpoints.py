@@ -37,6 +37,7 @@ from nbaas.deploy.registry import (
     write_secret,
 )
 from nbaas.deploy.scaling import watch_load
+from nbaas.deploy.tls import Tls
 from nbaas.errors import DeployError, NbaasError
 from nbaas.launchers.environment import allowed_environment
 from nbaas.records import to_json
@@ -58,7 +59,13 @@ def state_path(settings: Settings) -> Path:
 class Host:
     """The endpoints of one user; every method runs in the one event loop."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, sockets: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        sockets: Path,
+        secure: tuple[socket.socket, Tls] | None = None,
+    ) -> None:
         self.settings = settings
         self.token = secrets.token_urlsafe(32)
         self.ledger = Ledger(settings.endpoints)
@@ -74,7 +81,7 @@ class Host:
         self.around = Surroundings(self.nursery, sockets, self._changed, settings.start_timeout)
         self.front = Front(
             listener, environment, logs / "gateway.log", lifeline, self.table,
-            self._on_drained, self._on_wake,
+            self._on_drained, self._on_wake, secure,
         )  # fmt: skip
 
     # ------------------------------------------------------------ life

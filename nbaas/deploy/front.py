@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nbaas.deploy.children import Backoff, Child, start_child
+from nbaas.deploy.tls import Tls
 
 APPLY_TIMEOUT = 10.0  # seconds
 
@@ -30,6 +31,7 @@ class Front:
         table: Callable[[], dict[str, Any]],
         on_drained: Callable[[str], None],
         on_wake: Callable[[str, int], None],
+        secure: tuple[socket.socket, Tls] | None = None,
     ) -> None:
         self.listener = listener
         self.environment = environment
@@ -38,6 +40,7 @@ class Front:
         self.table = table
         self.on_drained = on_drained
         self.on_wake = on_wake
+        self.secure = secure  # where TLS is spoken
         self.child: Child | None = None
         self.restarts = 0
         self.stopping = False
@@ -52,13 +55,19 @@ class Front:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003 - positional only
         numbers = (self.listener.fileno(), theirs.fileno(), self.lifeline, os.getpid())
+        more: list[str] = []
+        keep: tuple[int, ...] = numbers[:3]
+        if self.secure is not None:
+            listener, tls = self.secure
+            more = [str(listener.fileno()), tls.cert, tls.key]
+            keep = (*keep, listener.fileno())
         try:
             self.child = start_child(
                 "nbaas.deploy.gateway",
-                [str(number) for number in numbers],
+                [*map(str, numbers), *more],
                 env=self.environment,
                 log=self.log,
-                keep=numbers[:3],
+                keep=keep,
                 on_exit=self._exited,
             )
         finally:

@@ -1,19 +1,17 @@
 """The process that clients speak to: HTTP in, frames to the replicas; never imports torch or numpy.
 
-Run by the endpoint host as `python -m nbaas.deploy.gateway LISTEN CONTROL LIFELINE PARENT`.  The
-listening socket and the control socket are inherited.  The host sends the whole table of routes at
-every change, one JSON line; the gateway answers with what it has applied and drained.
+Run by the endpoint host as
+`python -m nbaas.deploy.gateway LISTEN CONTROL LIFELINE PARENT [SECURE CERT KEY]`.  The listening
+sockets and the control socket are inherited.  The host sends the whole table of routes at every
+change, one JSON line; the gateway answers with what it has applied and drained.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import hmac
-import json
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from typing import Any
 
 from nbaas.deploy.admission import PREFLIGHT, Bucket, Grant, allow_origin, granted
 from nbaas.deploy.counters import Counters, scraped
+from nbaas.deploy.doors import Door, serve
 from nbaas.deploy.frames import DEFLATE, GZIP
 from nbaas.deploy.heads import Heads
 from nbaas.deploy.http import Connection
@@ -28,6 +27,7 @@ from nbaas.deploy.links import NOBODY, Exchange, Link, Pool
 from nbaas.deploy.messages import JSON, NO_SNIFF, Answer, Request, error_body
 from nbaas.deploy.routes import answer_route
 from nbaas.deploy.table import Endpoint, Target, Version, bearer_digest, hot_paths
+from nbaas.deploy.tls import Tls
 
 SWEEP = 0.5  # seconds
 DRAIN_POLL = 0.02
@@ -310,50 +310,6 @@ def _unauthorized() -> Answer:
     return Answer(401, body, JSON + b"WWW-Authenticate: Bearer\r\n")
 
 
-# ---------------------------------------------------------------- the process
-
-
-async def serve(listener: socket.socket, control: socket.socket) -> None:
-    """Serve until the host closes the control socket or asks for the end."""
-    loop = asyncio.get_running_loop()
-    reader, writer = await asyncio.open_connection(sock=control, limit=64 << 20)
-
-    def tell(message: dict[str, Any]) -> None:
-        with contextlib.suppress(ConnectionError, RuntimeError):
-            writer.write(json.dumps(message).encode() + b"\n")
-
-    gateway = Gateway(loop, tell)
-    stopped = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stopped.set)
-    listening = asyncio.create_task(_listen(gateway, reader, listener, stopped))
-    gateway.sweep()
-    gc.collect()
-    gc.freeze()
-    await stopped.wait()
-    listening.cancel()
-    await gateway.drain(10.0)
-
-
-async def _listen(
-    gateway: Gateway, reader: asyncio.StreamReader, listener: socket.socket, stopped: asyncio.Event
-) -> None:
-    """Obey the host: tables, questions, the end.  The port is served from the first table on."""
-    server: asyncio.Server | None = None
-    loop = asyncio.get_running_loop()
-    while line := await reader.readline():
-        message = json.loads(line)
-        if "table" in message:
-            gateway.apply(message["table"])
-            gateway.tell({"applied": message["serial"]})
-        if "stats" in message:
-            gateway.tell({"stats": gateway.stats(), "serial": message["serial"]})
-        if server is None:
-            server = await loop.create_server(
-                lambda: Connection(gateway, gateway.connections, loop), sock=listener, backlog=1024
-            )
-    stopped.set()
-
-
 def main(argv: list[str]) -> None:
     listen, control, lifeline, parent = map(int, argv[1:5])
     from nbaas.worker.guard import die_with_parent, hold_lifeline
@@ -365,11 +321,14 @@ def main(argv: list[str]) -> None:
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    listener = socket.socket(fileno=listen)
-    listener.setblocking(False)  # noqa: FBT003 - positional only
+    doors: list[Door] = [(socket.socket(fileno=listen), None)]
+    if len(argv) > 5:  # noqa: PLR2004 - SECURE CERT KEY
+        doors.append((socket.socket(fileno=int(argv[5])), Tls(argv[6], argv[7])))
+    for listener, _ in doors:
+        listener.setblocking(False)  # noqa: FBT003 - positional only
     channel = socket.socket(fileno=control)
     channel.setblocking(False)  # noqa: FBT003
-    asyncio.run(serve(listener, channel))
+    asyncio.run(serve(Gateway, doors, channel))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from nbaas.config import Settings, load_settings, own_folder
 from nbaas.deploy.control import runtime_folder, serve_control
 from nbaas.deploy.endpoints import Host, host_folder, state_path
 from nbaas.deploy.registry import write_secret
+from nbaas.deploy.tls import Tls
 from nbaas.errors import DeployError
 from nbaas.launchers.processes import become_subreaper, boot_id
 
@@ -29,21 +30,25 @@ IDLE_STOP = 600.0  # seconds without an endpoint
 
 def listening_socket(settings: Settings, host: str, port: int) -> socket.socket:
     """Return the socket of the port asked for; with port 0 the port of last time if it is free."""
-    wanted = port or _last_port(settings)
-    for number in dict.fromkeys([wanted, port]):
-        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, number))
-        except OSError as taken:
-            listener.close()
-            if number == port:
-                raise DeployError(f"{host}:{port} cannot be listened on: {taken}") from taken
-            continue
-        listener.listen(1024)
-        listener.setblocking(False)  # noqa: FBT003 - positional only
-        return listener
-    raise DeployError(f"{host}:{port} cannot be listened on")
+    last = 0 if port else _last_port(settings)
+    if last:
+        with contextlib.suppress(DeployError):
+            return bound_socket(host, last)
+    return bound_socket(host, port)
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; DeployError where the address cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as taken:
+        listener.close()
+        raise DeployError(f"{host}:{port} cannot be listened on: {taken}") from taken
+    listener.listen(1024)
+    listener.setblocking(False)  # noqa: FBT003 - positional only
+    return listener
 
 
 def _port_path(settings: Settings) -> Path:
@@ -57,27 +62,34 @@ def _last_port(settings: Settings) -> int:
     return 0
 
 
-async def run_host(settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or until asked to end; the caller holds the lock."""
+async def run_host(settings: Settings, host: str, port: int, tls: Tls | None = None) -> None:
+    """Serve until SIGTERM or until asked to end; the caller holds the lock.
+
+    With `tls`, `host:port` speaks TLS only; notebooks and servers of this machine use a loopback port.
+    """
     become_subreaper()  # replicas are grandchildren, forked by the zygote
     folder = host_folder(settings)
     own_folder(folder)
-    listener = listening_socket(settings, host, port)
+    secure = bound_socket(host, port) if tls else None
+    listener = listening_socket(settings, "127.0.0.1" if tls else host, 0 if tls else port)
     sockets = runtime_folder(settings.home)
     for stale in sockets.glob("*.sock"):
         stale.unlink(missing_ok=True)
-    this = Host(settings, listener, sockets)
+    this = Host(settings, listener, sockets, (secure, tls) if secure and tls else None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, this.stopped.set)
     await this.start()
     control = sockets / "control.sock"
     server = await serve_control(control, this.answer)
+    public = (secure or listener).getsockname()
+    at = f"[{public[0]}]" if ":" in public[0] else public[0]
     state = {
         "pid": os.getpid(),
         "boot": boot_id(),
         "host": listener.getsockname()[0],
         "port": listener.getsockname()[1],
+        "url": f"{'https' if tls else 'http'}://{at}:{public[1]}",
         "control": str(control),
         "started": time.time(),
     }

@@ -20,6 +20,7 @@ from nbaas.config import Settings, own_folder
 from nbaas.deploy.children import log_tail
 from nbaas.deploy.control import ask
 from nbaas.deploy.endpoints import host_folder, search_path, state_path
+from nbaas.deploy.tls import Tls
 from nbaas.errors import DeployError, EndpointError
 from nbaas.launchers.environment import allowed_environment
 
@@ -114,7 +115,9 @@ def ask_host(settings: Settings, request: dict[str, Any], timeout: float) -> dic
     return ask(Path(state["control"]), request, timeout)
 
 
-def serve(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> int:
+def serve(
+    settings: Settings, host: str = "127.0.0.1", port: int = 0, tls: Tls | None = None
+) -> int:
     """Run the endpoint host in the foreground until SIGTERM or Ctrl-C; return the exit code.
 
     Raises: DeployError: another host runs for this home, or the port is taken.
@@ -130,8 +133,9 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> int:
             f"an endpoint host runs already on {state.get('host')}:{state.get('port')}",
             hint="one host serves all endpoints of a user",
         )
+    state_path(settings).unlink(missing_ok=True)  # of the host before
     try:
-        asyncio.run(run_host(settings, host, port))
+        asyncio.run(run_host(settings, host, port, tls))
     finally:
         os.close(lock)
     return 0

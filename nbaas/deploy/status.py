@@ -54,6 +54,13 @@ class ShareStatus:
     replicas: int = 0
     ready: int = 0
 
+    def counted(self) -> str:
+        """Return what became of its requests, in words."""
+        if not self.requests:
+            return "no request yet"
+        p50, p99 = 1000 * self.p50, 1000 * self.p99
+        return f"{self.requests} requests, {self.errors} errors, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatus:
@@ -74,6 +81,19 @@ class EndpointStatus:
     canary: ShareStatus | None = None
     shadow: ShareStatus | None = None
     notice: str = ""  # what the host did by itself, such as to withdraw a canary
+
+    def split(self) -> str:
+        """Return how its requests are split among versions, in words."""
+        lines = [f"{self.name}: version {self.version} gets all requests"]
+        if (canary := self.canary) is not None:
+            until = f", withdrawn at over {canary.limit:g} % of errors" if canary.limit else ""
+            lines = [
+                f"{self.name}: version {self.version} gets {WHOLE - canary.percent:g} % of the requests",
+                f"  canary {canary.version} gets {canary.percent:g} %{until}: {canary.counted()}",
+            ]
+        if (shadow := self.shadow) is not None:
+            lines.append(f"  shadow {shadow.version} sees {shadow.percent:g} %: {shadow.counted()}")
+        return "\n".join([*lines, *([f"  {self.notice}"] if self.notice else [])])
 
 
 def status_of(entry: dict[str, Any], base: str) -> EndpointStatus:

@@ -18,7 +18,7 @@ from traitlets import Enum, Int
 from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.launchers import zygote
-from nbaas.magics import deploy, explain, jobs, traffic, train
+from nbaas.magics import deploy, explain, jobs, tokens, traffic, train
 from nbaas.magics.celllog import CellLog
 from nbaas.magics.completion import Completion
 from nbaas.magics.failures import shown_as_one_line
@@ -38,6 +38,7 @@ PARSERS: dict[str, LineParser] = {
     **deploy.parsers(),
     "%explain": explain.explain_parser(),
     "%canary": traffic.canary_parser(),
+    "%tokens": tokens.tokens_parser(),
 }
 LOADED = "_nbaas_extension"  # where the shell keeps what `unload` takes away
 
@@ -166,6 +167,16 @@ class NbaasMagics(Magics):
     @_shown
     def canary(self, line: str) -> None:
         print(traffic.canary(self._read("%canary", line)))  # noqa: T201 - the answer
+
+    @line_magic
+    @no_var_expand
+    @_shown
+    def tokens(self, line: str) -> Any:
+        told = tokens.tokens(self._read("%tokens", line))
+        if not isinstance(told, str):
+            return told
+        print(told)  # noqa: T201 - the answer, shown once
+        return None
 
 
 for _name, _parser in PARSERS.items():

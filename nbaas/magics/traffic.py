@@ -36,12 +36,12 @@ def canary(found: Any) -> str:
     if percent is None:
         if found.version is not None or found.limit is not None:
             raise UsageError("which share?", hint=f"%canary {found.name} 20")
-        return split_of(client.endpoint_status(settings, found.name))
+        return client.endpoint_status(settings, found.name).split()
     status = client.set_canary(
         settings, found.name, percent,
         version=found.version, limit=found.limit, shadow=found.shadow,
     )  # fmt: skip
-    return split_of(status)
+    return status.split()
 
 
 def asked_percent(
@@ -55,28 +55,3 @@ def asked_percent(
     if promote:
         return float(WHOLE)
     return 0.0 if abort else percent
-
-
-def split_of(status: client.EndpointStatus) -> str:
-    """Return the split of an endpoint's traffic in words."""
-    canary_, shadow = status.canary, status.shadow
-    lines = [f"{status.name}: version {status.version} gets all requests"]
-    if canary_ is not None:
-        rest, limit = WHOLE - canary_.percent, canary_.limit
-        until = f", withdrawn at over {limit:g} % of errors" if limit else ""
-        lines = [
-            f"{status.name}: version {status.version} gets {rest:g} % of the requests",
-            f"  canary {canary_.version} gets {canary_.percent:g} %{until}: {counted(canary_)}",
-        ]
-    if shadow is not None:
-        lines.append(f"  shadow {shadow.version} sees {shadow.percent:g} %: {counted(shadow)}")
-    if status.notice:
-        lines.append(f"  {status.notice}")
-    return "\n".join(lines)
-
-
-def counted(share: client.ShareStatus) -> str:
-    if not share.requests:
-        return "no request yet"
-    p50, p99 = 1000 * share.p50, 1000 * share.p99
-    return f"{share.requests} requests, {share.errors} errors, p50 {p50:.1f} ms, p99 {p99:.1f} ms"

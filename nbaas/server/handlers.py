@@ -7,7 +7,16 @@ from functools import partial
 from tornado import web
 
 from nbaas.deploy.cards import read_card
-from nbaas.deploy.client import rollback, set_canary, token, undeploy
+from nbaas.deploy.client import (
+    TokenRecord,
+    create_token,
+    list_tokens,
+    revoke_token,
+    rollback,
+    set_canary,
+    token,
+    undeploy,
+)
 from nbaas.server.base import NbaasHandler
 from nbaas.server.endpoints import share_row
 from nbaas.server.guard import guarded
@@ -25,12 +34,17 @@ from nbaas.server.messages import (
     Grace,
     Hosts,
     Jobs,
+    Made,
     Named,
+    NewToken,
     Nothing,
     Opened,
+    Revoked,
     Served,
     Shared,
     Split,
+    TokenRow,
+    Tokens,
     Wanted,
 )
 from nbaas.server.openapi import document
@@ -178,6 +192,39 @@ class TokenHandler(NbaasHandler):
     async def post(self, name: str) -> None:
         self.body(Nothing)
         self.reply(Opened(name, await self.context.call(token, self.context.settings, name)))
+
+
+class TokensHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("GET", "POST")
+
+    @guarded("read")
+    async def get(self, name: str) -> None:
+        found = await self.context.call(list_tokens, self.context.settings, name)
+        self.reply(Tokens([_token_row(token) for token in found]))
+
+    @guarded("write")
+    async def post(self, name: str) -> None:
+        new = self.body(NewToken)
+        make = partial(
+            create_token, self.context.settings, name,
+            label=new.label, lifetime=new.lifetime, rate=new.rate,
+        )  # fmt: skip
+        made = await self.context.call(make)
+        self.reply(Made(_token_row(made), made.value), 201)
+
+
+class RevokeHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("POST",)
+
+    @guarded("write")
+    async def post(self, name: str) -> None:
+        identity = self.body(Revoked).id
+        await self.context.call(revoke_token, self.context.settings, name, identity)
+        self.reply(Named(name))
+
+
+def _token_row(token: TokenRecord) -> TokenRow:
+    return TokenRow(token.id, token.label, token.created, token.expires, token.rate)
 
 
 class OpenApiHandler(NbaasHandler):

@@ -44,6 +44,20 @@ class Split(msgspec.Struct, forbid_unknown_fields=True):
     shadow: bool = False  # the shadow's copies instead
 
 
+class NewToken(msgspec.Struct, forbid_unknown_fields=True):
+    """A token to make: seconds until it expires, requests a second; 0 is no limit."""
+
+    label: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    lifetime: Annotated[float, msgspec.Meta(ge=0, le=10**9)] = 0.0
+    rate: Annotated[float, msgspec.Meta(ge=0, le=10**9)] = 0.0
+
+
+class Revoked(msgspec.Struct, forbid_unknown_fields=True):
+    """The token to make worthless."""
+
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}$")]
+
+
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a request that has nothing to say."""
 
@@ -99,6 +113,30 @@ class Shared:
     version: int
     canary: ShareRow | None
     shadow: ShareRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A token without its value; seconds since the epoch, `expires` 0 never, `rate` 0 no limit."""
+
+    id: str
+    label: str
+    created: float
+    expires: float
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    tokens: list[TokenRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A token that has just been made; its `value` is told this once."""
+
+    token: TokenRow
+    value: str
 
 
 @dataclass(frozen=True, slots=True)

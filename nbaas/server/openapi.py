@@ -26,13 +26,17 @@ from nbaas.server.messages import (
     Grace,
     Hosts,
     Jobs,
+    Made,
     Named,
+    NewToken,
     Nothing,
     Opened,
     Refusal,
+    Revoked,
     Served,
     Shared,
     Split,
+    Tokens,
     Wanted,
 )
 from nbaas.server.outputs import OutputParts
@@ -116,6 +120,18 @@ OPERATIONS = (
     Operation(
         "post", "/nbaas/api/endpoints/{name}/canary", "Change a canary's share", Shared,
         body=Split, refusals=(404, 413, 422, 503),
+    ),
+    Operation(
+        "get", "/nbaas/api/endpoints/{name}/tokens", "Its tokens, without their values", Tokens,
+        refusals=(404,),
+    ),
+    Operation(
+        "post", "/nbaas/api/endpoints/{name}/tokens", "Make a token", Made, 201,
+        body=NewToken, refusals=(404, 413, 503),
+    ),
+    Operation(
+        "post", "/nbaas/api/endpoints/{name}/tokens/revoke", "Make a token worthless", Named,
+        body=Revoked, refusals=(404, 413, 422, 503),
     ),
     Operation(
         "post", "/nbaas/api/endpoints/{name}/rollback", "Serve an older version", Served,

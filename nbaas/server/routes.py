@@ -35,6 +35,8 @@ CONTROL: list[tuple[str, type[web.RequestHandler]]] = [
     (rf"/nbaas/api/endpoints/{NAME}/undeploy", handlers.UndeployHandler),
     (rf"/nbaas/api/endpoints/{NAME}/rollback", handlers.RollbackHandler),
     (rf"/nbaas/api/endpoints/{NAME}/canary", handlers.CanaryHandler),
+    (rf"/nbaas/api/endpoints/{NAME}/tokens", handlers.TokensHandler),
+    (rf"/nbaas/api/endpoints/{NAME}/tokens/revoke", handlers.RevokeHandler),
 ]
 
 # The Open Inference Protocol, and plain JSON: what the gateway answers.

@@ -40,9 +40,30 @@ def test_a_canary_from_its_deployment_to_its_promotion(served):
     assert "canary 2 of split is withdrawn" in served.run("%rollback split").stdout
 
 
+def test_a_token_is_made_shown_once_listed_and_revoked(served):
+    made = served.run("%tokens split --create ann --expires 30d --rate 10").stdout.split()
+    value, identity = made[0], made[made.index("once:") + 1]
+    listed = served.run("%tokens split").texts()
+    assert identity in listed
+    assert "ann" in listed
+    assert "10/s" in listed
+    assert value not in listed
+    assert "is worthless now" in served.run(f"%tokens split --revoke {identity}").stdout
+    assert identity not in served.run("%tokens split").texts()
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
+        ("%tokens", "%tokens needs the name of an endpoint"),
+        ("%tokens nowhere", "there is no endpoint 'nowhere'"),
+        ("%tokens split --expires 30d", "--expires and --rate are for a new token"),
+        ("%tokens split --create a --expires soon", "'soon' is no duration"),
+        ("%tokens split --revoke 123", "split has no token '123'"),
+        ("%deploy second --name split --example x --replicas 4..2", "replicas 4..2 makes no sense"),
+        ("%deploy second --name split --example x --replicas some", "neither a number nor a range"),
+        ("%deploy second --name split --example x --idle soon", "'soon' is no duration"),
+        ("%deploy second --name split --example x --device gpu", "device 'gpu' makes no sense"),
         ("%canary", "%canary needs the name of an endpoint"),
         ("%canary split 120", "120 is no share"),
         ("%canary split 20 --promote", "one of a percentage, --promote and --abort"),

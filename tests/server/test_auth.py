@@ -36,6 +36,8 @@ PATHS = [
     "/nbaas/api/endpoints/digits/card",
     "/nbaas/api/endpoints/digits/canary",
     "/nbaas/api/endpoints/digits/token",
+    "/nbaas/api/endpoints/digits/tokens",
+    "/nbaas/api/endpoints/digits/tokens/revoke",
     "/nbaas/api/endpoints/digits/undeploy",
     "/nbaas/api/endpoints/digits/rollback",
     "/nbaas/v2",

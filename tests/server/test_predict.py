@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -307,6 +309,30 @@ def test_a_canary_is_split_promoted_and_refused_through_the_server(server, endpo
     assert split(percent=100, version=2)[1]["version"] == 2
     assert server.post("nbaas/api/endpoints/split/undeploy").status == 200
     assert split(percent=10)[0] == 404
+
+
+def test_tokens_are_made_listed_without_value_and_revoked_through_the_server(
+    server, endpoints, request_body
+):
+    asked = json.dumps({"label": "ann", "lifetime": 3600, "rate": 50}).encode()
+    made = server.post("nbaas/api/endpoints/digits/tokens", asked)
+    assert made.status == 201
+    value, identity = made.json["value"], made.json["token"]["id"]
+    header = {"Authorization": f"Bearer {value}"}
+    rows = request_body(ROWS)
+    assert server.request("POST", INFER, rows, token=None, **header).status == 200
+    listed = server.get("nbaas/api/endpoints/digits/tokens")
+    assert value not in listed.body.decode()
+    row = next(row for row in listed.json["tokens"] if row["id"] == identity)
+    assert (row["label"], row["rate"], row["expires"] > row["created"]) == ("ann", 50, True)
+    revoke = json.dumps({"id": identity}).encode()
+    assert server.post("nbaas/api/endpoints/digits/tokens/revoke", revoke).status == 200
+    assert server.post("nbaas/api/endpoints/digits/tokens/revoke", revoke).status == 422
+    assert server.post("nbaas/api/endpoints/digits/tokens", b'{"lifetime": -1}').status == 400
+    host, port = gateway_address(endpoints)
+    refused = urllib.request.Request(f"http://{host}:{port}/v2/models/digits/infer", rows, header)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(refused, timeout=10)
 
 
 def test_an_answer_is_explained_through_the_server(server, endpoints, model, request_body):
