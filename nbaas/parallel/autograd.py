@@ -85,27 +85,28 @@ def _set_grad(func: Any, args: Args, kwargs: Kwargs) -> None:
 
 @rule("backward")
 def _backward(func: Any, args: Args, kwargs: Kwargs) -> None:
-    """Start autograd at this rank's part; gradients are averaged as they become ready."""
-    root: Any = args[0]
-    rest = list(args[1:])
-    if not isinstance(root, torch.Tensor):
-        _backward_of_several(list(root), rest, kwargs)
-        return
-    if isinstance(root, ShardedTensor):
-        if not rest and "gradient" not in kwargs:
-            raise RuntimeError("grad can be implicitly created only for scalar outputs")
-        gradient = _cut(rest[0] if rest else kwargs["gradient"], root) * world().size
-        func(root.part, gradient, *rest[1:], **{k: v for k, v in kwargs.items() if k != "gradient"})
-        return
-    inputs = kwargs.get("inputs")
+    """Start autograd at this rank's part; gradients are averaged when the pass ends."""
+    root, *rest = args
+    options = dict(zip(("gradient", "retain_graph", "create_graph", "inputs"), rest, strict=False))
+    options |= kwargs
+    gradient, inputs = options.pop("gradient", None), options.pop("inputs", None)
+    if isinstance(inputs, torch.Tensor):
+        inputs = [inputs]
     if inputs is not None:
-        kwargs = {
-            **kwargs,
-            "inputs": [t.part if isinstance(t, GlobalTensor) else t for t in inputs],
-        }
-    partial: PartialTensor = args[0]
-    with gradients.carrying(partial):
-        func(partial.part, *rest, **kwargs)
+        options["inputs"] = [t.part if isinstance(t, GlobalTensor) else t for t in inputs]
+    if isinstance(root, ShardedTensor):
+        if gradient is None:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        gradient = _cut(gradient, root) * world().size
+        torch.autograd.backward(root.part, gradient, **options)
+    elif isinstance(root, PartialTensor):
+        gradient = gradient.whole() if isinstance(gradient, GlobalTensor) else gradient
+        gradients.backward_carrying(
+            root, lambda: torch.autograd.backward(root.part, gradient, **options)
+        )
+    else:  # a plain root, a gradient or inputs that are rows
+        gradient = gradient.whole() if isinstance(gradient, GlobalTensor) else gradient
+        torch.autograd.backward(root, gradient, **options)
 
 
 def _cut(value: Any, like: ShardedTensor) -> Any:
@@ -155,15 +156,6 @@ def _true_gradient(grad: Any, wanted: torch.Tensor) -> Any:
     return average(grad)
 
 
-def _backward_of_several(roots: list[torch.Tensor], rest: list[Any], kwargs: Kwargs) -> None:
-    """torch.autograd.backward([a, b]): one root at a time, whose gradients add up."""
-    seeds = rest[0] if rest else kwargs.pop("grad_tensors", None)
-    seeds = [seeds] if isinstance(seeds, torch.Tensor) else list(seeds or [None] * len(roots))
-    for index, (root, seed) in enumerate(zip(roots, seeds, strict=True)):
-        keep = index + 1 < len(roots) or kwargs.get("retain_graph")
-        root.backward(seed, **{**kwargs, "retain_graph": keep or kwargs.get("create_graph")})
-
-
 @rule("register_hook")
 def _register_hook(func: Any, args: Args, kwargs: Kwargs) -> Any:
     """A hook of the user's on rows gets and gives the true gradient of them."""
@@ -205,7 +197,7 @@ def crosses_ranks(outputs: list[torch.Tensor]) -> bool:
     return False
 
 
-def install(world: World) -> Callable[[], None]:
+def install(world: World, averager: gradients.GradientAverager) -> Callable[[], None]:
     """Replace the ways to see a gradient; return what puts the originals back."""
     tensor, function, autograd = torch.Tensor, torch.autograd.Function, torch.autograd
     pairs: list[tuple[Any, str, Any]] = [
@@ -215,7 +207,11 @@ def install(world: World) -> Callable[[], None]:
         (tensor, "retain_grad", _retains(world, tensor.retain_grad)),
         (function, "apply", classmethod(_applies(world, function.apply.__func__))),  # type: ignore[attr-defined]
         (autograd, "grad", _true_grad(world, autograd.grad)),
+        (tensor, "backward", _quick_backward(tensor.backward)),
+        (autograd, "backward", _whole_pass(world, averager, autograd.backward)),
     ]  # fmt: skip
+    if world.size == 1:
+        pairs = pairs[-1:]  # for the loss
     originals = [(home, name, vars(home).get(name)) for home, name, _ in pairs]
     for home, name, stand_in in pairs:
         setattr(home, name, stand_in)
@@ -278,3 +274,56 @@ def _true_grad(world: World, grad: Callable[..., Any]) -> Callable[..., Any]:
 
     true_grad.__name__ = "grad"
     return true_grad
+
+
+def _quick_backward(original: Callable[..., Any]) -> Callable[..., Any]:
+    def backward(self: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        """Spare `loss.backward()` of a batch the way through __torch_function__."""
+        if type(self) is PartialTensor and not args and not kwargs:
+            part = self.part
+            gradients.backward_carrying(self, lambda: torch.autograd.backward(part))
+        else:
+            original(self, *args, **kwargs)
+
+    backward.__name__ = "backward"
+    return backward
+
+
+def _whole_pass(
+    world: World, averager: gradients.GradientAverager, original: Callable[..., Any]
+) -> Callable[..., Any]:
+    def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Run a pass, average what it left; a pass within a pass (checkpointing) is a part of it."""
+        if not isinstance(tensors, torch.Tensor) or isinstance(tensors, GlobalTensor):
+            roots = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
+            if any(isinstance(root, GlobalTensor) for root in roots):
+                _backward_of_several(roots, grad_tensors, args, kwargs)
+                return
+            tensors = roots
+        if world.recomputing:
+            original(tensors, grad_tensors, *args, **kwargs)
+            return
+        averager.begin()
+        before = world.depth, world.rows
+        world.depth, world.rows, world.recomputing = world.depth + 1, world.last_rows, True
+        try:
+            original(tensors, grad_tensors, *args, **kwargs)
+        finally:
+            world.depth, world.rows = before
+            world.recomputing = averager.in_backward = False
+        averager.finish()
+        if not averager.carrying and isinstance(tensors, torch.Tensor) and tensors.dim() == 0:
+            averager.last_loss = tensors.detach()
+
+    backward.__name__ = "backward"
+    return backward
+
+
+def _backward_of_several(roots: list[Any], seeds: Any, args: Args, kwargs: Kwargs) -> None:
+    """torch.autograd.backward([a, b]): one root at a time, whose gradients add up."""
+    options = dict(zip(("retain_graph", "create_graph"), args, strict=False)) | kwargs
+    options.pop("grad_variables", None)
+    seeds = [seeds] if isinstance(seeds, torch.Tensor) else list(seeds or [None] * len(roots))
+    for index, (root, seed) in enumerate(zip(roots, seeds, strict=True)):
+        keep = index + 1 < len(roots) or options.get("retain_graph") or None
+        root.backward(seed, **{**options, "retain_graph": keep or options.get("create_graph")})

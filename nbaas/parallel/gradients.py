@@ -7,10 +7,9 @@ the same order, because they ran the same graph.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -44,13 +43,22 @@ class Bucket:
         pieces = self.flat[: sum(sizes)].split(sizes) if sizes else ()
         self.views = [piece.view(g.shape) for piece, g in zip(pieces, grads, strict=True)]
         self.tail = self.flat[sum(sizes) :]
+        # On the CPU numbers are written and read through numpy: a tensor costs microseconds.
+        self.numbers = self.tail.numpy() if device.type == "cpu" else None
         self.label = f"{kind}.{self.flat.numel()}"
 
     def fill(self, grads: list[torch.Tensor], extras: list[float]) -> None:
         if grads:
             torch._foreach_copy_(self.views, grads)
-        if extras:
+        if extras and self.numbers is not None:
+            self.numbers[:] = extras
+        elif extras:
             self.tail.copy_(torch.tensor(extras, dtype=torch.float64))
+
+    def read(self) -> list[float]:
+        """Return the numbers that travelled along."""
+        numbers: list[float] = (self.tail if self.numbers is None else self.numbers).tolist()
+        return numbers
 
 
 class GradientAverager:
@@ -60,8 +68,9 @@ class GradientAverager:
         self.world = world
         self.watched: dict[int, weakref.ref[torch.Tensor]] = {}  # by id: tensors compare by value
         self.hooks: list[Any] = []
-        self.ready: list[torch.Tensor] = []  # leaves with a new gradient
-        self.ready_bytes = 0
+        self.arrived: list[torch.Tensor] = []  # leaves with a new gradient, in this pass
+        self.arrived_bytes = 0
+        self.ready: list[torch.Tensor] = []  # those that fit into the next bucket
         self.in_flight: list[tuple[list[torch.Tensor], Bucket, Any]] = []
         self.buckets: dict[Any, Bucket] = {}
         self.landed: list[torch.Tensor] = []  # the gradients of the last pass
@@ -70,20 +79,25 @@ class GradientAverager:
         self.carrying = False  # a pass that began at a partial value is on
         self.stop_wanted = False  # this rank's vote
         self.stop_agreed = False  # every rank's verdict, after a pass
-        self.passes = 0
         self.after_pass: Callable[[], None] | None = None
-        self.last_loss: torch.Tensor | None = None
+        self.last_loss: Any = None  # a number, or a tensor without dimensions
 
     def watch(self, leaves: Iterable[torch.Tensor]) -> None:
         """Average the gradients of `leaves` from now on; frozen ones are skipped until they thaw."""
-        for leaf in leaves:
+        new = [
+            leaf for leaf in leaves
+            if id(leaf) not in self.watched and not is_lazy(leaf)
+            and leaf.requires_grad and leaf.is_leaf
+        ]  # fmt: skip
+        large = sum(leaf.numel() * leaf.element_size() for leaf in new) > BUCKET_BYTES
+        # A list's own method is the quickest hook; only large models launch within backward.
+        on_ready = self._on_ready if large else self.arrived.append
+        for leaf in new:
             key = id(leaf)
-            if key in self.watched or is_lazy(leaf) or not leaf.requires_grad or not leaf.is_leaf:
-                continue
             self.watched[key] = weakref.ref(leaf, functools.partial(self._forget, key))
             if leaf._backward_hooks or leaf._post_accumulate_grad_hooks:
                 average_first(leaf)  # of before the session
-            self.hooks.append(_register_after(leaf, self._on_ready))
+            self.hooks.append(_register_after(leaf, on_ready))
 
     def _forget(self, key: int, _: Any) -> None:
         self.watched.pop(key, None)
@@ -106,11 +120,25 @@ class GradientAverager:
 
     # ---- during backward -------------------------------------------------------------------------
 
+    def begin(self) -> None:
+        """Start a pass; called by what stands in for `torch.autograd.backward`."""
+        self.in_backward = True
+
     def _on_ready(self, leaf: torch.Tensor) -> None:
-        if not self.in_backward:
-            self.in_backward = True
-            torch.autograd.Variable._execution_engine.queue_callback(self._finish)
-        self._add(leaf)
+        self.arrived.append(leaf)
+        grad = leaf.grad
+        if grad is not None:
+            self.arrived_bytes += grad.numel() * grad.element_size()
+            if self.arrived_bytes >= BUCKET_BYTES and self.in_backward:
+                self._take_arrived()
+                self._launch([])
+
+    def _take_arrived(self) -> None:
+        leaves = self.arrived.copy()
+        self.arrived.clear()
+        self.arrived_bytes = 0
+        for leaf in leaves:
+            self._add(leaf)
 
     def _add(self, leaf: torch.Tensor) -> None:
         grad = leaf.grad
@@ -121,18 +149,17 @@ class GradientAverager:
             return
         if self.ready:
             other = self.ready[-1].grad
-            if other is not None and (other.dtype, other.device) != (grad.dtype, grad.device):
+            if other is not None and (other.dtype != grad.dtype or other.device != grad.device):
                 self._launch([])
         self.ready.append(leaf)
-        self.ready_bytes += grad.numel() * grad.element_size()
-        if self.ready_bytes >= BUCKET_BYTES:
-            self._launch([])
 
     def _launch(self, extras: list[float]) -> None:
         if not self.ready and not extras:
             return
-        leaves, self.ready, self.ready_bytes = self.ready, [], 0
-        grads = [leaf.grad.detach() for leaf in leaves if leaf.grad is not None]
+        leaves, self.ready = self.ready, []
+        grads = [leaf.grad for leaf in leaves if leaf.grad is not None]
+        if grads and grads[0].requires_grad:
+            grads = [grad.detach() for grad in grads]
         key = (len(self.in_flight), len(extras), *map(id, leaves))
         bucket = self.buckets.get(key)
         if bucket is None or any(
@@ -145,34 +172,35 @@ class GradientAverager:
         handle = self.world.engine.allreduce_async_(bucket.flat, name=name, average=True)
         self.in_flight.append((grads, bucket, handle))
 
-    def _finish(self) -> None:
-        """End of a backward pass: send what is left with the loss, wait, put gradients back."""
+    def finish(self) -> None:
+        """End a backward pass: send what is left with the loss, wait, put gradients back."""
         self.in_backward = False
-        self.passes += 1
+        self._take_arrived()
         carried, self.carried = self.carried, []
+        if not (carried or self.ready or self.in_flight):
+            return
         extras = [float(self.stop_wanted), float(self.world.collectives % _POSITIONS)]
         for partial in carried:
-            extras.append(float(partial.part))
+            extras.append(partial.part.item())
             extras.append(float(partial.ignored or 0.0))
         self._launch(extras)
-        tail = self._land()
-        if tail is not None:
-            self._read_extras(tail.tolist(), carried)
+        last = self._land()
+        if last is not None:
+            self._read_extras(last.read(), carried)
         if self.after_pass is not None:
             self.after_pass()
 
-    def _land(self) -> torch.Tensor | None:
-        """Wait for every bucket and copy it into the gradients; return the last one's extras."""
-        tail = None
+    def _land(self) -> Bucket | None:
+        """Wait for every bucket and copy it into the gradients; return the last one."""
+        bucket = None
         self.landed = []
         for grads, bucket, handle in self.in_flight:
             self.world.engine.wait(handle)
             if grads:
                 torch._foreach_copy_(grads, bucket.views)
                 self.landed += grads
-            tail = bucket.tail
         self.in_flight = []
-        return tail
+        return bucket
 
     def _read_extras(self, numbers: list[float], carried: list[PartialTensor]) -> None:
         position = (self.world.collectives - 1) % _POSITIONS
@@ -193,11 +221,9 @@ class GradientAverager:
                     partial.part = partial.part.detach() * factor
                     if index == 0:
                         torch._foreach_mul_(self.landed, factor)
-            partial.value = torch.tensor(
-                value, dtype=partial.part.dtype, device=partial.part.device
-            )
+            partial.number = value
         if carried:
-            self.last_loss = carried[0].value
+            self.last_loss = carried[0].number
 
     def any_gradient(self) -> bool:
         leaves = (reference() for reference in list(self.watched.values()))
@@ -228,19 +254,18 @@ def _no_averager() -> GradientAverager | None:
 averager_of: Callable[[], GradientAverager | None] = _no_averager  # set by the session
 
 
-@contextlib.contextmanager
-def carrying(root: PartialTensor) -> Iterator[None]:
-    """Send the values of `root` and of what it was made of along with the gradients of its pass."""
+def backward_carrying(root: PartialTensor, run: Callable[[], None]) -> None:
+    """Run the backward pass of `root`; its value, and those it was made of, come with the gradients."""
     averager = averager_of()
     if averager is None:
-        yield
+        run()
         return
     if root.ignored is not None and averager.any_gradient():
         # A correction after the pass would scale what was accumulated before it, too.
         root.exact()
     averager.carried, averager.carrying = _unknown(root), True
     try:
-        yield
+        run()
     finally:
         averager.carried, averager.carrying = [], False
         root.sources = ()
@@ -254,7 +279,7 @@ def _unknown(root: PartialTensor) -> list[PartialTensor]:
         partial = stack.pop()
         if id(partial) in found:
             continue
-        if partial.value is None and partial.ignored is None and partial.part.numel() == 1:
+        if not partial.is_known and partial.ignored is None and partial.part.numel() == 1:
             found[id(partial)] = partial
         stack.extend(partial.sources)
         partial.sources = ()

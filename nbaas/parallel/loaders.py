@@ -10,12 +10,12 @@ from __future__ import annotations
 import random
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 from torch.utils.data._utils.collate import default_collate
 
 from nbaas.parallel import trees
@@ -63,6 +63,39 @@ class SlicedPass:
         return batch[rows.offset : rows.offset + rows.valid] or batch[:1]
 
 
+class RowsFetcher:
+    """Takes the rows of a TensorDataset at once, where torch takes and stacks them one by one."""
+
+    def __init__(self, dataset: TensorDataset, places: Sequence[int] | torch.Tensor | None) -> None:
+        """Take from `dataset`, whose samples at `places` are those of a subset of it."""
+        self.tensors = dataset.tensors
+        self.places = places.tolist() if isinstance(places, torch.Tensor) else places
+
+    def fetch(self, indices: list[int]) -> list[torch.Tensor]:
+        if self.places is not None:
+            places = self.places
+            indices = [places[index] for index in indices]
+        chosen = torch.tensor(indices)
+        return [tensor[chosen] for tensor in self.tensors]
+
+
+def rows_fetcher(loader: DataLoader) -> RowsFetcher | None:
+    """Return the quick way to fetch batches of `loader`, None where it would not be the same."""
+    dataset: Any = loader.dataset
+    places = None
+    if type(dataset) is Subset:
+        dataset, places = dataset.dataset, dataset.indices
+    if type(dataset) is not TensorDataset or loader.collate_fn is not default_collate:
+        return None
+    plain = all(_is_plain(tensor) for tensor in dataset.tensors)
+    return RowsFetcher(dataset, places) if plain else None
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    kind = type(tensor) is torch.Tensor and tensor.layout is torch.strided
+    return kind and tensor.is_contiguous() and not tensor.requires_grad
+
+
 class LoaderSource:
     """What is known of one DataLoader."""
 
@@ -105,13 +138,24 @@ class LoaderSource:
         if total is None:
             return batch
         rows = self.rows_of(total)
-        held = max(1, rows.valid)
+        held = rows.valid or 1
         if self.mode == SLICED:
-            return trees.map_tensors(
-                lambda t: ShardedTensor(t, rows) if t.dim() and t.shape[0] == held else t, batch
-            )
+            if type(batch) is list:  # as most are: the general way costs some microseconds
+                return [
+                    ShardedTensor(t, rows)
+                    if type(t) is torch.Tensor and t.dim() and t.shape[0] == held
+                    else self.wrap_tree(t, rows, held)
+                    for t in batch
+                ]
+            return self.wrap_tree(batch, rows, held)
         return trees.map_tensors(
             lambda t: shard(t, rows) if t.dim() and t.shape[0] == total else t, batch
+        )
+
+    @staticmethod
+    def wrap_tree(batch: Any, rows: Rows, held: int) -> Any:
+        return trees.map_tensors(
+            lambda t: ShardedTensor(t, rows) if t.dim() and t.shape[0] == held else t, batch
         )
 
 
@@ -146,9 +190,16 @@ class GlobalBatches:
     """The iterator a patched DataLoader returns."""
 
     def __init__(
-        self, inner: Any, source: LoaderSource, loaders: Loaders, length: int | None
+        self,
+        inner: Any,
+        source: LoaderSource,
+        loaders: Loaders,
+        length: int | None,
+        quick: RowsFetcher | None,
     ) -> None:
         self._inner = inner
+        self._quick = quick
+        self._indices: Iterator[Any] = inner._sampler_iter if quick is not None else iter(())
         self._source = source
         self._loaders = loaders
         self.batches = length
@@ -162,14 +213,16 @@ class GlobalBatches:
         return len(self._inner)
 
     def __next__(self) -> Any:
-        data = next(self._inner)
+        data = next(self._inner) if self._quick is None else self._quick.fetch(next(self._indices))
         self.batch += 1
         if torch.is_grad_enabled():
             self._loaders.current = self
-        indexed = self._source.indexed
-        total = self._inner._sampler_iter.totals.popleft() if indexed else _leading_size(data)
+        source = self._source
+        total = (
+            self._inner._sampler_iter.totals.popleft() if source.indexed else _leading_size(data)
+        )
         self.rows = total or 0
-        return self._source.wrap(data, total) if self._loaders.world.size > 1 else data
+        return source.wrap(data, total) if self._loaders.world.size > 1 else data
 
     @property
     def epoch(self) -> int:
@@ -212,8 +265,10 @@ class Loaders:
             loaders.at_pass()
             source = loaders.source_of(loader)
             source.passes += 1
-            inner = original_iter(loader)
-            return GlobalBatches(inner, source, loaders, _length(loader))
+            inner: Any = original_iter(loader)
+            plain = source.indexed and not loader.num_workers and not loader.pin_memory
+            quick = rows_fetcher(loader) if plain else None
+            return GlobalBatches(inner, source, loaders, _length(loader), quick)
 
         def _index_sampler(loader: DataLoader) -> Any:
             indices = original_sampler.fget(loader)  # type: ignore[attr-defined]

@@ -75,6 +75,10 @@ def _rows_of_all(args: Args, kwargs: Kwargs) -> tuple[Rows, list[Any], Kwargs] |
     if first is None or first.row_dim != 0:
         return None
     rows = first.rows
+    if not kwargs and all(
+        type(a) is ShardedTensor and a.rows is rows and not a.row_dim for a in args
+    ):
+        return rows, [arg.valid for arg in args], kwargs
 
     local = [_cut_rows(arg, rows, first.part.dim()) for arg in args]
     named = {key: _cut_rows(value, rows, first.part.dim()) for key, value in kwargs.items()}
@@ -133,7 +137,9 @@ def _index_mean(
         mine = weight[target[target != ignore]].sum().detach().to(torch.float64)
         total = func(logits, target, **{**named, "reduction": "sum"})
         return labelled(PartialTensor(total / world().mean(mine).to(total.dtype)), total)
-    ignored = int((target == ignore).sum())
+    # The usual ignore_index is below every class: where no target is, one small operation tells.
+    none = ignore < 0 and target.numel() > 0 and target.min().item() >= 0
+    ignored = 0 if none else int((target == ignore).sum())
     per_row = target.numel() // rows.valid if rows.valid else math.prod(target.shape[1:])
     if ignored or not rows.valid:
         total = func(logits, target, **{**named, "reduction": "sum"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -45,8 +45,7 @@ class ModuleNotes:
     others: dict[int, OutputPlan | None] = field(default_factory=dict)  # by number of outputs
 
 
-@dataclass(frozen=True, slots=True)
-class SplitCall:
+class SplitCall(NamedTuple):
     """One call of a module that is split by rows, as the cell made it."""
 
     module: nn.Module
@@ -80,6 +79,8 @@ class ModuleBoundary:
                 if world.recomputing and _has_rows(args, kwargs):
                     return boundary.again(module, args, kwargs)
                 return original(module, *args, **kwargs)
+            if not module._modules and not module._parameters:  # a loss, an activation
+                return original(module, *args, **kwargs)
             return boundary.enter(module, args, kwargs)
 
         nn.Module.__call__ = call  # type: ignore[method-assign]
@@ -103,7 +104,7 @@ class ModuleBoundary:
             lazy = any(is_lazy(p) for p in parameters)
             note.generation = -1 if lazy else self.generation
             note.owns_parameters = bool(parameters)
-            note.hooked = _has_foreign_hooks(module)
+            note.hooked = has_foreign_hooks(module)
             note.lazy = lazy
             self.averager.watch(parameters)
         return note
@@ -112,7 +113,10 @@ class ModuleBoundary:
         note = self.note_of(module)
         if not note.owns_parameters:
             return self.original(module, *args, **kwargs)
-        leaves = trees.tensors((args, kwargs))
+        if len(args) == 1 and not kwargs and type(args[0]) is ShardedTensor:
+            leaves: list[torch.Tensor] = [args[0]]
+        else:
+            leaves = trees.tensors((args, kwargs))
         rows = _rows_of(leaves, self.world)
         if rows is None or note.lazy or _under_functorch():
             return self._replicated(module, args, kwargs)
@@ -182,9 +186,9 @@ class ModuleBoundary:
                 state.settle(lambda new: plan.wrap_kept(new, rows))
         if not self.check.done:
             self.check.follow(module, (call.args, call.kwargs), result, plan, rows, before)
-        found = trees.tensors(result) if not isinstance(result, torch.Tensor) else (result,)
-        if len(found) != len(plan.leaves):
-            plan = self._other_plan(call, len(found))
+        count = 1 if type(result) is torch.Tensor else len(trees.tensors(result))
+        if count != len(plan.leaves):
+            plan = self._other_plan(call, count)
         return plan.wrap(result, rows)
 
     def _local(self, call: SplitCall) -> Any:
@@ -193,7 +197,11 @@ class ModuleBoundary:
         def mine(leaf: torch.Tensor) -> torch.Tensor:
             return local(leaf, rows, call.plan.row_dim)
 
-        args, kwargs = trees.map_tensors(mine, call.args), trees.map_tensors(mine, call.kwargs)
+        args, kwargs = call.args, call.kwargs
+        if len(args) == 1 and not kwargs and type(args[0]) is ShardedTensor:
+            args = (args[0].part,)  # its rows are those of the call
+        else:
+            args, kwargs = trees.map_tensors(mine, args), trees.map_tensors(mine, kwargs)
         world = self.world
         before = world.depth, world.rows  # written out, as `inside` costs a microsecond
         world.depth, world.rows = world.depth + 1, rows
@@ -260,7 +268,7 @@ def _watch_registration(boundary: ModuleBoundary, name: str) -> Callable[[], Non
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def _has_foreign_hooks(module: nn.Module) -> bool:
+def has_foreign_hooks(module: nn.Module) -> bool:
     """Tell whether hooks that are not torch's own (weight norm, pruning) see activations inside."""
     hooks = (
         hook

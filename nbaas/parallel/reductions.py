@@ -76,7 +76,7 @@ def linear_reduction(func: Any, args: Args, kwargs: Kwargs) -> Any:
     part = func(args[0].part, *args[1:], **kwargs)  # linear, so the part of the result
     result = PartialTensor(part)
     result.ignored, result.elements = args[0].ignored, args[0].elements
-    if args[0].value is not None:
+    if args[0].is_known:
         result.value = func(args[0].value, *args[1:], **kwargs)
     elif part.requires_grad:
         result.sources = (args[0],)

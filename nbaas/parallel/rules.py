@@ -186,7 +186,7 @@ def _linear(func: Any, args: Args, kwargs: Kwargs, globals_: Sequence[Any]) -> A
         return args[0]
     result = PartialTensor(part)
     result.ignored, result.elements = globals_[0].ignored, globals_[0].elements
-    if all(arg.value is not None for arg in globals_):
+    if all(arg.is_known for arg in globals_):
         with torch.no_grad():
             result.value = func(*[_value_of(arg) for arg in args], **kwargs).detach()
     elif part.requires_grad:
@@ -248,6 +248,10 @@ _READ = names("""item __float__ __int__ __bool__ __index__ tolist __format__ num
 
 @rule(*_READ)
 def _read(func: Any, args: Args, kwargs: Kwargs) -> Any:
+    first = args[0]
+    known = isinstance(first, PartialTensor) and first.number is not None
+    if known and func.__name__ in ("item", "__float__") and first.part.is_floating_point():
+        return first.number
     with torch.no_grad():
         plain = [_settled(arg) for arg in args]
         return func(*plain, **{key: _settled(value) for key, value in kwargs.items()})

@@ -71,7 +71,7 @@ class Session:
         self.undo += [hook.remove for hook in hooks]
         self.loaders.install()
         self.undo.append(self.loaders.uninstall)
-        self.undo.append(_watch_backward(self.world, self.averager))
+        self.undo.append(autograd.install(self.world, self.averager))
         if self.world.size == 1:
             return
         gradients.averager_of = self._averager
@@ -80,7 +80,6 @@ class Session:
         self.boundary.install()
         self.undo += [
             self.boundary.uninstall,
-            autograd.install(self.world),
             batchnorm.install(self.world),
             innerloss.install(self.world),
             threads.install(self.materialize),
@@ -174,28 +173,6 @@ class Session:
         worlds.set_active(None)
         if self.world.board is not None:
             self.world.board.close()
-
-
-def _watch_backward(world: World, averager: GradientAverager) -> Callable[[], None]:
-    """Note the loss of backward passes that start at a plain tensor; mark what runs within a pass."""
-    original = torch.Tensor.backward
-
-    def backward(self: torch.Tensor, *args: Any, **kwargs: Any) -> None:
-        if isinstance(self, GlobalTensor):
-            original(self, *args, **kwargs)  # comes back here with this rank's part
-            return
-        with world.in_backward():
-            original(self, *args, **kwargs)
-        if not averager.carrying and self.dim() == 0:
-            averager.last_loss = self.detach()
-
-    backward.__name__ = "backward"
-    torch.Tensor.backward = backward  # type: ignore[method-assign]
-
-    def undo() -> None:
-        torch.Tensor.backward = original  # type: ignore[method-assign]
-
-    return undo
 
 
 _OPAQUE = (str, bytes, int, float, bool, type(None), type, types.ModuleType)

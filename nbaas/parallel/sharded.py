@@ -48,7 +48,6 @@ class GlobalTensor(torch.Tensor):
     """Common base: where an operation on global values is decided."""
 
     part: Any  # what this rank holds
-    value: torch.Tensor | None
 
     @classmethod
     def __torch_function__(
@@ -121,7 +120,6 @@ class ShardedTensor(GlobalTensor):
         self.rows = rows
         self.row_dim = dim
         self.known = None
-        self.value = None
         return self
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -168,7 +166,8 @@ class PartialTensor(GlobalTensor):
     """
 
     part: torch.Tensor
-    value: torch.Tensor | None
+    number: float | None  # the value, where it came as a number
+    held: torch.Tensor | None  # the value, where it is a tensor
     sources: tuple[PartialTensor, ...]  # partial values this one was made of, for their values
     ignored: int | None  # terms ignored on this rank
     elements: int
@@ -180,7 +179,7 @@ class PartialTensor(GlobalTensor):
             cls, part.shape, dtype=part.dtype, device=part.device
         )
         self.part = part
-        self.value = None
+        self.number = self.held = None
         self.sources = ()
         self.ignored = None
         self.elements = 0
@@ -195,6 +194,21 @@ class PartialTensor(GlobalTensor):
             return MeanOverRanks.apply(self.exact().part)
         return self.settled()
 
+    @property
+    def is_known(self) -> bool:
+        return self.number is not None or self.held is not None
+
+    @property
+    def value(self) -> torch.Tensor | None:
+        """The value, None where it is not known yet."""
+        if self.held is None and self.number is not None:
+            self.held = torch.tensor(self.number, dtype=self.part.dtype, device=self.part.device)
+        return self.held
+
+    @value.setter
+    def value(self, value: torch.Tensor | None) -> None:
+        self.held, self.number = value, None
+
     def exact(self) -> PartialTensor:
         """Return self with the ignored terms of all ranks counted; a collective if there may be any."""
         if self.ignored is not None:
@@ -207,9 +221,10 @@ class PartialTensor(GlobalTensor):
 
     def settled(self) -> torch.Tensor:
         """Return the value, detached; a collective on the first call only."""
-        if self.value is None:
-            self.value = world().mean(self.exact().part)
-        return self.value
+        value = self.value
+        if value is None:
+            value = self.held = world().mean(self.exact().part)
+        return value
 
 
 def corrected(elements: int, ignored: int) -> float:
@@ -261,7 +276,8 @@ def put_back(target: GlobalTensor, written: torch.Tensor, result: Any) -> Any:
             target.part = mine
         target.known = None
     else:
-        target.part, target.value = written, written.detach()
+        target.part = written
+        target.value = written.detach()  # type: ignore[attr-defined]
     return target if result is written or result is None else result
 
 

@@ -106,16 +106,6 @@ class World:
         finally:
             self.depth, self.rows = before
 
-    @contextlib.contextmanager
-    def in_backward(self) -> Iterator[None]:
-        """Modules called during backward (activation checkpointing) are parts of the model."""
-        before = self.depth, self.rows, self.recomputing
-        self.depth, self.rows, self.recomputing = self.depth + 1, self.last_rows, True
-        try:
-            yield
-        finally:
-            self.depth, self.rows, self.recomputing = before
-
     def all_agree(self, *, verdict: bool) -> bool:
         return all(self.gather_objects(bool(verdict)))
 
