@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,12 @@ from nbaas.config import Settings, load_settings
 from nbaas.errors import UsageError
 from nbaas.jobs.job import Job
 from nbaas.jobs.names import checked_name
+from nbaas.magics.distribution import Plan, distribution, trees_of
 from nbaas.magics.epochs import epochs_in
 from nbaas.magics.export import export_cell
 from nbaas.magics.flags import LineParser, whole_number
 from nbaas.magics.handle import JobHandle
+from nbaas.magics.launches import refuse_own_ranks
 from nbaas.magics.outcome import Interrupted, bring_back, raise_failure, stopped_note
 from nbaas.magics.shell import CellCode, Shell
 from nbaas.magics.show import show_for
@@ -50,7 +52,11 @@ def train_parser(magic: str) -> LineParser:
     add("--background", action="store_true", help="return a handle at once")
     add("--out", "-o", default="", metavar="VAR", help="set this name to the job's handle")
     add("--exclude", action="append", default=[], metavar="VAR", help="leave a name here")
-    add("--plan", action="store_true", help="say what would be shipped; run nothing")
+    add(
+        "--plan",
+        action="store_true",
+        help="say what would be shipped and how it would be distributed; run nothing",
+    )
     if magic == "%%train":
         add("--export", default="", metavar="FILE",
             help="write the cell and what it rests on as a plain script; run nothing")  # fmt: skip
@@ -68,8 +74,11 @@ def train_cell(
     spec = prepared_spec(settings, options, shell.origin)
     code = shell.cell_code(body)
     contents = captured(shell, code, shell.namespace, options.exclude)
+    _refuse_own_ranks(spec, code.source, contents, shell.namespace)
     if plan:
-        return plan_table(spec, contents)
+        names = [item.name for item in contents.names]
+        distributed = distribution(code.source, names, shell.namespace, len(spec.slots))
+        return Plan(plan_table(spec, contents), distributed)
     epochs = epochs_in(code.source, shell.namespace)
     return _run(shell, settings, options, (spec, contents), epochs)
 
@@ -88,8 +97,17 @@ def train_function(
     namespace = {**shell.namespace, **names}
     source = f"{RETURNED} = _nbaas_function(*_nbaas_args, **_nbaas_kwargs)"
     contents = captured(shell, CellCode(0, source, "<%train>"), namespace, options.exclude)
+    _refuse_own_ranks(spec, source, contents, namespace)
     handle = _run(shell, settings, options, (spec, contents), None)
     return handle if options.background else shell.namespace.pop(RETURNED, None)
+
+
+def _refuse_own_ranks(
+    spec: JobSpec, source: str, contents: CellContents, namespace: Mapping[str, Any]
+) -> None:
+    if len(spec.slots) > 1:
+        values = {i.name: namespace[i.name] for i in contents.names if i.name in namespace}
+        refuse_own_ranks(trees_of(source, values), values)
 
 
 def named_function(shell: Shell, name: str | None) -> Callable[..., Any]:

@@ -262,7 +262,8 @@ def fact_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"gathered: {counts}")
     lines += [str(line) for line in facts.get("loaders", [])]
     if check := facts.get("self_check"):
-        lines.append(str(check))
+        seconds = facts.get("self_check_seconds") or 0.0
+        lines.append(f"self-check: {check}" + (f" (took {seconds:.2g} s)" if seconds else ""))
     return lines
 
 

@@ -85,6 +85,50 @@ def test_a_plan_says_what_would_travel_and_runs_nothing(problem):
     assert problem.value("losses") == []
 
 
+PLANNED = """
+batches = DataLoader(TensorDataset(inputs, targets), batch_size=16, collate_fn=list)
+net = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.LSTM(4, 2, 2, dropout=0.5))
+watched = Net()
+watched.layers.register_forward_hook(lambda *_: None)
+criterion = nn.CrossEntropyLoss()
+class Reads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+    def forward(self, x):
+        return x * self.weight * x.max().item()
+"""
+
+
+def test_a_plan_says_how_data_model_loss_and_optimizer_will_be_distributed(problem):
+    problem.run(PLANNED)
+    cell = problem.run(
+        "%%train --ranks 2 --plan\nmade = Reads()\n"
+        "for x, y in train_loader:\n    loss = criterion(model(x), y) + net(x) + watched(x).unique()\n"
+        "    nn.functional.mse_loss(made(x), x)\n    optimizer.step()\nnext(iter(batches))"
+    )
+    assert not cell.error, cell.error
+    lines = [line.strip() for line in cell.texts().splitlines()]
+    told = {line.split("  ")[0]: line for line in lines}
+    assert "each rank fetches its rows only, 8 rows a rank" in told["train_loader (DataLoader)"]
+    assert "its own collate function" in told["batches (DataLoader)"]
+    assert "split: each rank runs its rows" in told["model (Net), 146 parameters"]
+    assert "hooks see activations" in told["watched (Net), 146 parameters"]
+    assert "statistics of all ranks" in told["BatchNorm1d"]
+    assert "each rank's own" in told["LSTM"]
+    assert "cross_entropy" in told["criterion (CrossEntropyLoss)"]
+    assert "584 B in one message" in told["optimizer (Adam)"]
+    assert "x.max().item()" in told["Reads made in line 2"]
+    assert "sharded" in told["mse_loss in line 5"]
+    assert "gathered" in told["unique"]
+
+
+def test_a_plan_says_what_it_does_not_recognise(problem):
+    cell = problem.run("%%train --ranks 2 --plan\nprint(untouched)")
+    assert "no loader or tensor is named" in cell.texts()
+    assert "probed at its first call" in cell.texts()
+
+
 def test_a_cell_that_logs_is_an_ordinary_cell_without_the_magic(problem):
     problem.run("import nbaas")
     loop = (
