@@ -59,6 +59,17 @@ def is_own(address: str) -> bool:
     return True
 
 
+def names_this_host(name: str) -> bool:
+    """Return whether `name` is this machine: its own name, localhost, or one of its addresses."""
+    own = socket.gethostname()
+    if name.lower() in ("localhost", own.lower(), own.partition(".")[0].lower()):
+        return True
+    try:
+        return is_own(str(ipaddress.ip_address(name)))
+    except ValueError:
+        return False
+
+
 def chosen_network(address: str, interface: str, found: str) -> tuple[str, str]:
     """Return (address, interface) for ranks: what was configured, else of the address `found`.
 

@@ -12,6 +12,7 @@ from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.jobs.store import list_jobs
 from nbaas.magics.flags import LineParser
+from nbaas.placement import configured_hosts
 
 NAMED = {"%logs": "job", "%stop": "job", "%attach": "job", "%predict": "endpoint",
          "%explain": "endpoint", "%endpoints": "endpoint",
@@ -70,8 +71,20 @@ def candidates(
 def _values(flag: str, namespace: Mapping[str, Any]) -> list[str]:
     if flag in ("--exclude", "--example", "--names", "--tokens", "--pre", "--post"):
         return _variables(namespace, lambda _: True)
+    if flag in ("--hosts", "--cluster"):
+        return _hosts(flag)
     if flag == "--ranks":
         return ["2", "4"]
+    return []
+
+
+def _hosts(flag: str) -> list[str]:
+    # A file that does not fit must not break typing.
+    with contextlib.suppress(NbaasError, OSError):
+        clusters = load_settings().clusters
+        if flag == "--cluster":
+            return sorted(clusters)
+        return [f"{e.host.name}:{e.slots or 1}" for e in configured_hosts(clusters)]
     return []
 
 

@@ -18,7 +18,7 @@ from traitlets import Enum, Int
 from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.launchers import zygote
-from nbaas.magics import deploy, explain, jobs, tokens, traffic, train
+from nbaas.magics import deploy, explain, jobs, placing, tokens, traffic, train
 from nbaas.magics.celllog import CellLog
 from nbaas.magics.completion import Completion
 from nbaas.magics.failures import shown_as_one_line
@@ -123,8 +123,8 @@ class NbaasMagics(Magics):
     @no_var_expand
     @_shown
     def hosts(self, line: str) -> Any:
-        self._read("%hosts", line)
-        return jobs.host_table()
+        checked = self._read("%hosts", line).action == "check"
+        return placing.check_table(load_settings()) if checked else jobs.host_table()
 
     @line_magic
     @no_var_expand

@@ -11,9 +11,10 @@ from nbaas.config import load_settings
 from nbaas.errors import UsageError
 from nbaas.jobs.job import Job
 from nbaas.jobs.store import find_job, list_jobs
-from nbaas.launchers.devices import this_host
+from nbaas.launchers.facts import facts_here
 from nbaas.magics.flags import LineParser, whole_number
 from nbaas.magics.handle import JobHandle
+from nbaas.magics.placing import HEADER, free_text, other_rows
 from nbaas.magics.shell import Shell
 from nbaas.magics.tables import Table, ago
 from nbaas.magics.train import watched
@@ -56,7 +57,11 @@ def attach_parser() -> LineParser:
 
 
 def hosts_parser() -> LineParser:
-    return LineParser("%hosts", "List the cores and GPUs that ranks may use.")
+    parser = LineParser("%hosts", "List the cores and GPUs that ranks may use, here and elsewhere.")
+    parser.add_argument(
+        "action", nargs="?", choices=["check"], help="say what each host of config.toml lacks"
+    )
+    return parser
 
 
 def compared(names: list[str]) -> Any:
@@ -138,10 +143,9 @@ def attach(shell: Shell, name: str | None) -> JobHandle:
 
 
 def host_table() -> Table:
-    """Return this host: its cores, its GPUs, the ranks that run on it."""
-    here = this_host()
-    running = [job for job in list_jobs(load_settings()) if not job.status().state.final]
-    ranks = sum(job.spec.world_size for job in running)
-    gpus = ", ".join(here.gpus) or "none"
-    row = (here.name, str(here.cores), gpus, str(ranks), ", ".join(job.name for job in running))
-    return Table(("host", "cores", "GPUs", "ranks running", "jobs"), (row,))
+    """Return this host and those of config.toml: cores, GPUs, what is free, who runs there."""
+    settings = load_settings()
+    here = facts_here(settings)
+    row = (here.hostname, str(here.cores), ", ".join(here.gpus) or "none", free_text(here),
+           ", ".join(here.jobs), "this machine")  # fmt: skip
+    return Table(HEADER, (row, *other_rows(settings)))

@@ -13,14 +13,14 @@ from typing import Any
 from nbaas.bundle import build_bundle
 from nbaas.bundle.contents import CellContents
 from nbaas.capture import capture_cell
+from nbaas.capture.local import local_modules, write_modules
 from nbaas.config import Settings
 from nbaas.engines.base import engine_named
 from nbaas.jobs.job import Job
 from nbaas.jobs.names import checked_name
 from nbaas.jobs.submit import new_spec, submit
-from nbaas.launchers.devices import this_host
+from nbaas.magics.placing import placed
 from nbaas.magics.shell import CellCode, Shell
-from nbaas.placement import place
 from nbaas.records import JobSpec, Slot
 
 
@@ -37,6 +37,9 @@ class TrainOptions:
     background: bool = False
     out: str = ""
     exclude: tuple[str, ...] = ()
+    hosts: str = ""  # as typed
+    cluster: str = ""
+    workdir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def prepared_spec(settings: Settings, options: TrainOptions, origin: str) -> Job
     """Return the record of the job to be; raises before anything of the cell is looked at."""
     if options.name:
         checked_name(options.name)
-    slots = place(this_host(), gpus=options.gpus, ranks=options.ranks)
+    slots, hosts = placed(settings, options)
     engine = _engine(settings, options, slots)
     engine_named(engine).check()
     return new_spec(
@@ -62,6 +65,7 @@ def prepared_spec(settings: Settings, options: TrainOptions, origin: str) -> Job
         seed=options.seed,
         batch=options.batch,
         origin=origin,
+        hosts=hosts,
     )
 
 
@@ -83,6 +87,9 @@ def submitted(settings: Settings, spec: JobSpec, contents: CellContents) -> Subm
     """Return the running job; an interrupt while it starts stops it again."""
 
     def write_bundle(directory: Path) -> object:
+        if spec.hosts:
+            texts = [contents.cell.source, *(text.source for text in contents.texts)]
+            write_modules(local_modules(texts), directory.parent / "modules")
         return build_bundle(directory, contents, settings.blobs)
 
     try:

@@ -44,6 +44,9 @@ def train_parser(magic: str) -> LineParser:
         add("function", nargs="?", help="a function of the notebook")
     add("--gpus", type=whole_number, metavar="N", help="one rank on each of N GPUs")
     add("--ranks", type=whole_number, metavar="N", help="N ranks on the CPU")
+    add("--hosts", default="", metavar="A:2,B:2", help="ranks on these machines, reached by ssh")
+    add("--cluster", default="", metavar="NAME", help="the hosts of [clusters.NAME] in config.toml")
+    add("--workdir", default="", metavar="DIR", help="folder that the cell runs in on other hosts")
     add("--name", default="", help="the job's name; made up where none is given")
     add("--engine", default="", choices=["horovod", "ddp", "serial"], help="default: the settings'")
     add("--seed", type=whole_number, help="seed of torch, numpy and random")
@@ -214,8 +217,11 @@ def options_from(found: Any, defaults: TrainOptions) -> TrainOptions:
         background=found.background,
         out=found.out,
         exclude=_names(found.exclude),
+        hosts=found.hosts,
+        cluster=found.cluster,
+        workdir=found.workdir,
     )
-    if given.gpus is None and given.ranks is None:
+    if given.gpus is None and given.ranks is None and not (given.hosts or given.cluster):
         given = replace(given, gpus=defaults.gpus, ranks=defaults.ranks)
     return given
 

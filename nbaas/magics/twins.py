@@ -32,6 +32,9 @@ def train(  # noqa: PLR0913 - one keyword a flag of %train
     batch: str = "global",
     background: bool = False,
     exclude: Sequence[str] = (),
+    hosts: str = "",
+    cluster: str = "",
+    workdir: str = "",
     **kwargs: Any,
 ) -> Any:
     """Call `function(*args, **kwargs)` on ranks and return what it returned.
@@ -40,7 +43,11 @@ def train(  # noqa: PLR0913 - one keyword a flag of %train
     """
     with shown_as_one_line():
         options = TrainOptions(
-            gpus, ranks, name, engine, seed, batch, background, exclude=tuple(exclude)
+            *(gpus, ranks, name, engine, seed, batch, background),
+            exclude=tuple(exclude),
+            hosts=hosts,
+            cluster=cluster,
+            workdir=workdir,
         )
         return train_function(current_shell(), options, function, *args, **kwargs)
 

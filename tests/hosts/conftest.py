@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -55,13 +56,16 @@ def run(lab: Lab, settings: Settings) -> Iterator[Callable[..., Job]]:
         asked = parse_hosts(on)
         there = [(entry, HostResources(entry.host.name, 2)) for entry in asked]
         hosts = [entry.host for entry in asked if entry.host.name != "here"]
+        timeout = fields.pop("host_timeout", settings.host_timeout)
         spec = new_spec(settings, place_on(there), hosts=hosts, **fields)
+        spec = replace(spec, host_timeout=timeout)
         spec = replace(spec, cwd=str(lab.notebooks))
         contents = capture_cell(cell, values or {}, execution_count=3, history=[])
         job = submit(settings, spec, lambda path: build_bundle(path, contents, settings.blobs))
         jobs.append(job)
         return job
 
+    run.jobs = jobs
     yield run
     for host in lab.hosts.values():
         host.join()
@@ -69,3 +73,17 @@ def run(lab: Lab, settings: Settings) -> Iterator[Callable[..., Job]]:
         with contextlib.suppress(Exception):
             job.kill()
         job.wait(20)
+
+
+@pytest.fixture
+def run_bundle(run, settings: Settings) -> Callable[[Job], Job]:
+    """Start a job that runs the very bundle of another."""
+
+    def again(job: Job) -> Job:
+        fresh = new_spec(settings, job.spec.slots, engine=job.spec.engine, hosts=job.spec.hosts)
+        spec = replace(fresh, cwd=job.spec.cwd, seed=job.spec.seed)
+        copied = submit(settings, spec, lambda path: shutil.copytree(job.paths.bundle, path))
+        run.jobs.append(copied)
+        return copied
+
+    return again

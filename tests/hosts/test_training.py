@@ -65,7 +65,7 @@ def test_two_hosts_compute_what_one_device_does(run, engine, on):
     assert facts
 
 
-def test_what_a_host_has_is_not_sent_again(run, lab):
+def test_what_a_host_has_is_not_sent_again(run, run_bundle):
     import torch
 
     torch.manual_seed(1)
@@ -76,10 +76,14 @@ def test_what_a_host_has_is_not_sent_again(run, lab):
     assert str(values["table"].sum().item()) in first.log(0).read()
     [sent] = events(first, "SHIPPED")
     assert all(size > 200_000 for size in sent["bytes"].values()), sent
-    torch.manual_seed(1)
     second = run(cell, values, engine="ddp", seed=1)
     succeeded(second)
-    assert events(second, "SHIPPED")[0]["bytes"] == {"a": 0, "b": 0}
+    # The kernel's random state has moved on, and with it the manifest: that is all that travels.
+    assert all(size < 16_000 for size in events(second, "SHIPPED")[0]["bytes"].values())
+    # The very same bundle again, as `nbaas run` starts it: nothing at all.
+    third = run_bundle(second)
+    succeeded(third)
+    assert events(third, "SHIPPED")[0]["bytes"] == {"a": 0, "b": 0}
 
 
 def test_a_host_sees_no_file_of_this_machine(lab):

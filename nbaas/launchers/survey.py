@@ -1,0 +1,105 @@
+"""What other hosts have, asked of all at once: an agent that is given no job says it and goes.
+
+Rule: a host that cannot be asked is an answer too, one line that names it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbaas.config import Settings
+from nbaas.errors import HostError
+from nbaas.launchers.facts import HostFacts, clock_skew, lacks
+from nbaas.launchers.frames import FrameReader, read_available
+from nbaas.launchers.link import facts_from
+from nbaas.launchers.ssh import agent_command, explained, start_agent
+from nbaas.records import Host
+
+ANSWER_TIMEOUT = 25.0  # seconds; ssh itself gives up to connect after ten
+MOST_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """A host and what it has, or why that is not known; `asked` in seconds since the epoch."""
+
+    host: Host
+    facts: HostFacts | None
+    error: HostError | None = None
+    asked: float = 0.0
+
+    def wrong(self, versions: dict[str, str], engine: str = "") -> list[tuple[str, str]]:
+        """Return (what is wrong, what mends it) for ranks of this notebook's versions."""
+        if self.error is not None or self.facts is None:
+            error = self.error or HostError(f"{self.host.name}: it was not asked")
+            return [(error.message.removeprefix(f"{self.host.name}: "), error.hint)]
+        found = lacks(self.host, self.facts, versions, engine=engine)
+        if skew := clock_skew(self.facts, self.asked):
+            found.append((f"its clock is {skew:+.0f} s off", "timedatectl set-ntp true, there"))
+        return found
+
+
+def survey(hosts: Sequence[Host], settings: Settings) -> list[Surveyed]:
+    """Return every host's answer, in order; takes as long as the slowest, at most 25 seconds."""
+    if not hosts:
+        return []
+    with concurrent.futures.ThreadPoolExecutor(min(len(hosts), MOST_AT_ONCE)) as askers:
+        return list(askers.map(lambda host: _asked(host, settings), hosts))
+
+
+def _asked(host: Host, settings: Settings) -> Surveyed:
+    with tempfile.TemporaryDirectory(prefix="nbaas-ssh-") as folder:
+        log = Path(folder) / "ssh.log"
+        try:
+            command = agent_command(host, config=settings.ssh_config, timeout=settings.host_timeout)
+            with _agent(command, log) as process:
+                facts = _first_words(process)
+                if facts is not None:
+                    return Surveyed(host, facts, asked=time.time())
+            raise explained(host, process.returncode, log.read_text(errors="replace"))
+        except HostError as error:
+            return Surveyed(host, None, error)
+
+
+@contextlib.contextmanager
+def _agent(command: tuple[str, ...], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an agent in this block; it ends as its stdin does."""
+    process = start_agent(command, log, os.environ)
+    try:
+        yield process
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            process.wait(2.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _first_words(process: subprocess.Popen[bytes]) -> HostFacts | None:
+    """Return what the agent says of its host, None where it ends or stays silent."""
+    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    reader, fd = FrameReader(greeted=False), process.stdout.fileno()
+    os.set_blocking(fd, False)
+    deadline = time.monotonic() + ANSWER_TIMEOUT
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        while (left := deadline - time.monotonic()) > 0:
+            select.select([fd], [], [], left)
+            data, ended = read_available(fd)
+            for message, _ in reader.feed(data):
+                if message.get("verb") == "facts":
+                    return facts_from(message)
+            if ended:
+                return None
+    return None
