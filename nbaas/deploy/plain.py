@@ -22,7 +22,6 @@ from nbaas.deploy.manifest import Signature
 from nbaas.errors import InputError
 
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ANY = msgspec.json.Decoder()
 
 
 def decode_plain(body: bytes | memoryview, signature: Signature) -> Request:
@@ -31,32 +30,26 @@ def decode_plain(body: bytes | memoryview, signature: Signature) -> Request:
     One row may come without its batch dimension.  A list of v2 inputs is taken as v2.
     """
     text = bytes(body)
-    try:
-        content = _top(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise InputError(f"the body is not JSON: {wrong}", hint=plain_example(signature)) from None
-    if content is None:
+    if text.lstrip()[:1] == b"[":
         return _plain({signature.inputs[0].name: text}, signature)
+    content = _fields(text, signature)
     for key in ("inputs", "instances"):
         if key in content and signature.input_named(key) is None:
             inner = bytes(content[key])
             if inner.lstrip()[:1] == b"{":
-                return _plain(_RAW_OBJECT.decode(inner), signature)
+                return _plain(_fields(inner, signature), signature)
             if _is_v2(inner):
                 return decode_infer(text, JSON_BODY, signature)
             return _plain({signature.inputs[0].name: inner}, signature)
     return _plain(content, signature)
 
 
-def _top(text: bytes) -> dict[str, Any] | None:
-    """Return the fields of a JSON object; None for a list.  Raises DecodeError for anything else."""
-    first = text.lstrip()[:1]
-    if first == b"[":
-        return None
-    if first == b"{":
+def _fields(text: bytes, signature: Signature) -> dict[str, Any]:
+    """Return the fields of a JSON object.  Raises: InputError: it is none."""
+    try:
         return _RAW_OBJECT.decode(text)
-    _ANY.decode(text)
-    raise msgspec.DecodeError("neither a list nor an object")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise InputError(f"the body is not JSON: {wrong}", hint=plain_example(signature)) from None
 
 
 def _is_v2(inner: bytes) -> bool:

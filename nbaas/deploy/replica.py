@@ -29,7 +29,7 @@ import numpy as np
 
 from nbaas.deploy.answers import Encoder
 from nbaas.deploy.assignment import ReplicaSpec
-from nbaas.deploy.codec import decode_infer, inflated
+from nbaas.deploy.codec import decode_infer, expected, inflated
 from nbaas.deploy.fast import FastDecoder, Packed
 from nbaas.deploy.frames import DEFLATE, EXPLAIN, GZIP, PLAIN, answer
 from nbaas.deploy.inbox import Frame, Inbox
@@ -150,6 +150,8 @@ class Server:
                 one.request = self._careful(flags, header_length, body)
         except InputError as wrong:
             _refuse(one, wrong.http_status, str(wrong))
+        except UnicodeDecodeError as wrong:
+            _refuse(one, 400, f"the body is not JSON: {wrong}; {expected(self.signature)}")
         except Exception as bug:  # noqa: BLE001 - a request must not end the replica
             traceback.print_exc()
             _refuse(one, 500, f"the request could not be decoded: {bug!r}")
