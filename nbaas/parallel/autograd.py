@@ -43,7 +43,9 @@ def _set_requires_grad(func: Any, args: Args, kwargs: Kwargs) -> None:
 
 @rule("get:data")
 def _get_data(func: Any, args: Args, kwargs: Kwargs) -> Any:
-    data = func(args[0].part)
+    part = args[0].part
+    # Writes into .data do not count as versions, by which a gathered value is known to be old.
+    data = func(part) if part.requires_grad else part.detach()
     if isinstance(args[0], PartialTensor):
         return PartialTensor(data)
     return ShardedTensor(data, args[0].rows, args[0].row_dim)
@@ -131,11 +133,12 @@ def _autograd_grad(func: Any, args: Args, kwargs: Kwargs) -> Any:
         for key, value in kwargs.items()
         if key not in ("grad_outputs", "outputs", "inputs")
     }
-    found = func(
-        [out.part if isinstance(out, GlobalTensor) else out for out in outputs],
-        [t.part if isinstance(t, GlobalTensor) else t for t in wanted],
-        local_seeds, *rest[1:], **options,
-    )  # fmt: skip
+    with world().inside(world().rows):  # what is plain here are parts: nothing to average yet
+        found = func(
+            [out.part if isinstance(out, GlobalTensor) else out for out in outputs],
+            [t.part if isinstance(t, GlobalTensor) else t for t in wanted],
+            local_seeds, *rest[1:], **options,
+        )  # fmt: skip
     return tuple(_true_gradient(g, t) for g, t in zip(found, wanted, strict=True))
 
 

@@ -115,6 +115,8 @@ def run_program(r, operations, x, z, y):
             loss.backward()
         except ERRORS as error:
             left["backward"] = type(error).__name__
+            if TRACE:
+                os.write(1, f"    {error}\n".encode())
         left["loss"], left["gradient"] = loss.item(), weights.grad
     return left
 

@@ -111,6 +111,45 @@ EXPRESSIONS = {
         bool((x > 0).any())
     """,
     "m": """
+        x[0].zero_() if not x.requires_grad else x[0]
+        x[:, 0].add_(1) if not x.requires_grad else x[:, 0]
+        x.data.mul_(0.9)
+        torch.autograd.grad((x * x).sum(), x)[0] if x.requires_grad else x.requires_grad
+        torch.autograd.grad(x.pow(3).mean(), x, create_graph=True)[0] if x.requires_grad else x.is_leaf
+        torch.cat([row.unsqueeze(0) for row in x])
+        torch.stack([row.sum() for row in x])
+        torch.stack(list(x))
+        torch.stack([x[i] * i for i in range(len(x))])
+        [tuple(row.shape) for row in x]
+        torch.tensor([row.max().item() for row in x])
+        x.apply_(abs) if not x.requires_grad else abs(x)
+        x.argmax()
+        x.flatten().topk(2)[0]
+        x.flatten()[::3]
+        x.reshape(-1)[x.reshape(-1) > 0].sum()
+        torch.nn.utils.rnn.pad_sequence([x[0], x[0, :2]])
+        torch.block_diag(x, x)
+        torch.kron(x, x[:1])
+        torch.meshgrid(x[:, 0], x[:, 1], indexing='ij')[0]
+        torch.combinations(x[:, 0])
+        torch.vander(x[:, 0].detach(), 2)
+        nn.Identity()(x)
+        nn.Softmax(dim=1)(x)
+        nn.LayerNorm(C, elementwise_affine=False)(x)
+        nn.BatchNorm1d(C, affine=False, dtype=torch.float64)(x)
+        nn.Flatten()(x)
+        nn.Sequential(nn.Tanh(), nn.ReLU())(x)
+        nn.Linear(C, C, dtype=torch.float64)(x)
+        nn.Linear(C, 1, dtype=torch.float64)(x).squeeze()
+        nn.Linear(C, 1, dtype=torch.float64)(x).squeeze(1)
+        nn.Linear(C, 2, dtype=torch.float64)(x).argmax(1)
+        nn.Conv1d(1, 2, 3, dtype=torch.float64)(x.unsqueeze(1))
+        nn.LSTM(C, 3, batch_first=True, dtype=torch.float64)(x.unsqueeze(1))[0]
+        nn.GRU(C, 3, dtype=torch.float64)(x.unsqueeze(0))[0]
+        nn.GRU(C, 3, dtype=torch.float64)(x)[0]
+        nn.MultiheadAttention(C, 2, batch_first=True, dtype=torch.float64)(*[x.unsqueeze(1)] * 3)[0]
+        nn.MultiheadAttention(C, 2, dtype=torch.float64)(*[x.unsqueeze(1)] * 3)[0]
+        nn.MultiheadAttention(C, 2, dtype=torch.float64)(x, x, x)[0]
         x.T
         x.t() @ x
         x @ x.T
@@ -292,7 +331,6 @@ EXPRESSIONS = {
         torch.add(a, b, alpha=0.3)
         torch.lerp(a, b, 0.25)
         torch.where(a > b, a, b)
-        a.copy_(b.detach()) if not a.requires_grad else a + b
         torch.gt(a, b)
         torch.lt(a, b)
         torch.eq(a, b)
