@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -80,6 +79,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **flags: Any) -> Set
     given: dict[str, Any] = {}
     config_file = home / "config.toml"
     if config_file.is_file():
+        import tomllib  # here: every supervisor imports this module and reads no file
+
         given |= tomllib.loads(config_file.read_text())
     for name in known:
         if value := environ.get(f"NBAAS_{name.upper()}"):

@@ -7,7 +7,6 @@ with its descriptor, so that two starts at a time make one host.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
@@ -16,13 +15,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nbaas.config import Settings, own_folder
+from nbaas.config import Settings
 from nbaas.deploy.children import log_tail
 from nbaas.deploy.control import ask
 from nbaas.deploy.endpoints import host_folder, search_path, state_path
 from nbaas.deploy.tls import Tls
 from nbaas.errors import DeployError, EndpointError
 from nbaas.launchers.environment import allowed_environment
+from nbaas.launchers.locks import is_held, take_lock
 
 START_TIMEOUT = 30.0  # seconds for the host to answer
 ASK_TIMEOUT = 20.0
@@ -31,7 +31,7 @@ POLL = 0.02
 
 def read_state(settings: Settings) -> dict[str, Any] | None:
     """Return what the host wrote about itself; None where none runs."""
-    if not _lock_held(host_folder(settings) / "lock"):
+    if not is_held(host_folder(settings) / "lock"):
         return None
     try:
         state: dict[str, Any] = json.loads(state_path(settings).read_text())
@@ -40,31 +40,11 @@ def read_state(settings: Settings) -> dict[str, Any] | None:
     return state
 
 
-def _lock_held(path: Path) -> bool:
-    fd = _try_lock(path) if path.exists() else None
-    if fd is not None:
-        os.close(fd)
-        return False
-    return path.exists()
-
-
-def _try_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock, None where another process does."""
-    own_folder(path.parent)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
-
-
 def ensure_host(settings: Settings) -> None:
     """Return when an endpoint host answers; starts one where none runs."""
     deadline = time.monotonic() + START_TIMEOUT
     lock_path = host_folder(settings) / "lock"
-    if (lock := _try_lock(lock_path)) is not None:
+    if (lock := take_lock(lock_path)) is not None:
         try:
             state_path(settings).unlink(missing_ok=True)
             _spawn_host(settings, lock)
@@ -74,7 +54,7 @@ def ensure_host(settings: Settings) -> None:
         with contextlib.suppress(EndpointError):
             ask_host(settings, {"op": "ping"}, timeout=5.0)
             return
-        if not _lock_held(lock_path):
+        if not is_held(lock_path):
             tail = log_tail(host_folder(settings) / "host.log")
             raise EndpointError(
                 f"the endpoint host ended at its start: {tail}", hint="nbaas doctor"
@@ -126,7 +106,7 @@ def serve(
 
     from nbaas.deploy.host import run_host
 
-    lock = _try_lock(host_folder(settings) / "lock")
+    lock = take_lock(host_folder(settings) / "lock")
     if lock is None:
         state = read_state(settings) or {}
         raise DeployError(
@@ -146,5 +126,5 @@ def stop_host(settings: Settings) -> None:
     with contextlib.suppress(EndpointError):
         ask_host(settings, {"op": "shutdown"}, timeout=ASK_TIMEOUT)
     deadline = time.monotonic() + START_TIMEOUT
-    while _lock_held(host_folder(settings) / "lock") and time.monotonic() < deadline:
+    while is_held(host_folder(settings) / "lock") and time.monotonic() < deadline:
         time.sleep(POLL)

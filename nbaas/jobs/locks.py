@@ -8,28 +8,13 @@ for the job.  What the file contains is information for people.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbaas.config import own_folder
-
 if TYPE_CHECKING:
     # At run time it would bring a TOML parser into every supervisor.
     from nbaas.config import Settings
-
-
-def take_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock of `path`, None where someone else does."""
-    own_folder(path.parent)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
 
 
 def name_lock(settings: Settings, name: str) -> Path:

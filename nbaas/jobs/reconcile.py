@@ -6,9 +6,9 @@ import os
 import socket
 
 from nbaas.jobs.events import EventLog
-from nbaas.jobs.locks import take_lock
 from nbaas.jobs.state import History, replay
 from nbaas.journal import JournalReader
+from nbaas.launchers.locks import take_lock
 from nbaas.launchers.processes import kill_tagged
 from nbaas.records import JobPaths, State
 

@@ -7,7 +7,6 @@ A job counts as over by its state alone, read under its lock.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -18,8 +17,8 @@ from nbaas.bundle import prune_blobs, read_manifest
 from nbaas.config import Settings
 from nbaas.errors import BundleError, JobError
 from nbaas.jobs.job import Job, open_job
-from nbaas.jobs.locks import take_lock
 from nbaas.jobs.names import JOB_ID
+from nbaas.launchers.locks import is_held
 from nbaas.records import JobPaths
 
 DRAFT_AGE = 3600.0  # seconds after which an unfinished directory has no one working on it
@@ -62,7 +61,7 @@ def prune(
     jobs = list(_jobs(settings))
     over = [Finished(job.id, status.since) for job in jobs if (status := job.status()).state.final]
     going = expired(over, keep=keep, older_than=older_than, now=now)
-    leftovers = tuple(str(path) for path in _leftovers(settings.jobs, now))
+    leftovers = tuple(str(path) for path in abandoned(settings.jobs, now))
     doomed = [settings.jobs / job_id for job_id in going] + [Path(path) for path in leftovers]
     freed = sum(_size(path) for path in doomed)
     if not dry_run:
@@ -80,20 +79,12 @@ def _jobs(settings: Settings) -> Iterator[Job]:
                 yield open_job(path)
 
 
-def _leftovers(jobs: Path, now: float) -> Iterator[Path]:
+def abandoned(jobs: Path, now: float) -> Iterator[Path]:
     """Yield drafts of launchers that died, and directories whose removal was cut short."""
     for path in jobs.glob(".*"):
         old = path.name.endswith(".draft") and now - path.stat().st_mtime > DRAFT_AGE
-        if path.name.endswith(".gone") or (old and not _is_held(JobPaths(path).lock)):
+        if path.name.endswith(".gone") or (old and not is_held(JobPaths(path).lock)):
             yield path
-
-
-def _is_held(path: Path) -> bool:
-    # Looked at first: to take a lock makes its file, and a draft would look young again.
-    lock = take_lock(path) if path.exists() else None
-    if lock is not None:
-        os.close(lock)
-    return path.exists() and lock is None
 
 
 def _blobs_of(job: Job) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Which cores and GPUs of this host the jobs of a user hold, and whether one more fits.
 
 Rules: a claim is a file beside the others, and counts only while its job's lock is held: a supervisor
-that is killed gives back what it had.  Jobs that wait are served in the order they came; a job that
-would never fit runs alone, as it was asked for.
+that is killed gives back what it had.  Jobs that wait are served in the order they came, past those
+whose supervisor is frozen; a job that would never fit runs alone, as it was asked for.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nbaas.config import own_folder
-from nbaas.jobs.locks import take_lock
+from nbaas.jobs.watch import heartbeat_age
 from nbaas.launchers.devices import usable_cores, visible_gpus
+from nbaas.launchers.locks import take_lock
 from nbaas.records import JobPaths, JobSpec, Slot
+
+FROZEN_AFTER = 10.0  # seconds without a heartbeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,14 @@ class Seats:
                 continue
             with contextlib.suppress(OSError, ValueError, TypeError):
                 data = json.loads(path.read_text())
-                yield Claim(**{**data, "gpus": tuple(data["gpus"])})
+                claim = Claim(**{**data, "gpus": tuple(data["gpus"])})
+                if claim.seated or not self._is_frozen(claim.job):
+                    yield claim
+
+    def _is_frozen(self, job_id: str) -> bool:
+        """Return whether the supervisor of a job that waits shows no life: others go before it."""
+        age = heartbeat_age(JobPaths(self._jobs / job_id).heartbeat)
+        return age is not None and age > FROZEN_AFTER
 
     def _exists(self, path: Path) -> bool:
         return (self._jobs / path.stem).is_dir()

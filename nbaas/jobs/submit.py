@@ -21,11 +21,12 @@ from nbaas.engines.base import engine_named
 from nbaas.errors import JobError, JobRunningError
 from nbaas.jobs.events import EventLog
 from nbaas.jobs.job import Job
-from nbaas.jobs.locks import name_lock, read_owner, take_lock, write_owner
+from nbaas.jobs.locks import name_lock, read_owner, write_owner
 from nbaas.jobs.names import checked_name, new_id, new_name
 from nbaas.launchers import zygote
 from nbaas.launchers.environment import allowed_environment
 from nbaas.launchers.facts import versions_here
+from nbaas.launchers.locks import take_lock
 from nbaas.records import Host, JobPaths, JobSpec, Slot, State, to_json
 
 SUPERVISE = Path(__file__).with_name("supervise.py")

@@ -12,12 +12,18 @@ import os
 import select
 import signal
 import socket
+from pathlib import Path
 
 from nbaas.launchers.local import LocalLauncher, OnThisHost, RankProcess, RankStart
+from nbaas.launchers.processes import is_stopped
+from nbaas.launchers.sockets import peer
 from nbaas.records import JobPaths
 
 BLANK_TAG = "-" * 24  # the length of a job's id; a forked rank writes its own into the same place
 ANSWER_TIMEOUT = 15.0  # seconds: a zygote that was just started is still importing
+READY_TIMEOUT = (
+    2.0  # seconds for one that has imported everything: longer, and starting cold is faster
+)
 EXIT_TIMEOUT = 1.0  # seconds between a rank's end and the zygote's word about it
 MAX_MESSAGE = 1 << 17  # bytes
 
@@ -57,6 +63,7 @@ class ZygoteLauncher(OnThisHost):
         client = connection()
         try:
             client.connect(self._listens_at)
+            client.settimeout(patience(client, Path(self._listens_at)))
             fds = [log, rank.lifeline, rank.report]
             socket.send_fds(client, [json.dumps(request).encode()], fds)
             data, passed, _, _ = socket.recv_fds(client, MAX_MESSAGE, 1)
@@ -112,6 +119,19 @@ def _has_ended(pidfd: int) -> bool:
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
     return bool(poller.poll(0))
+
+
+def ready_mark(listens_at: Path) -> Path:
+    """Return the file that is there while a zygote has everything imported."""
+    return listens_at.with_suffix(".ready")
+
+
+def patience(client: socket.socket, listens_at: Path) -> float:
+    """Return how long to wait for an answer, seconds; raises OSError for a zygote that is stopped."""
+    pid = peer(client)
+    if is_stopped(pid):
+        raise OSError(f"the zygote {pid} is stopped")
+    return READY_TIMEOUT if ready_mark(listens_at).exists() else ANSWER_TIMEOUT
 
 
 def connection() -> socket.socket:

@@ -22,7 +22,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from nbaas.launchers.forked import MAX_MESSAGE
+from nbaas.launchers.forked import MAX_MESSAGE, ready_mark
 from nbaas.launchers.processes import TAG
 from nbaas.launchers.sockets import same_user
 from nbaas.launchers.warm import import_what_ranks_need, set_blas_threads
@@ -188,7 +188,9 @@ def main(argv: list[str]) -> None:
     except BlockingIOError:
         return
     tag_at = address_of_tag()
-    listens_at.unlink(missing_ok=True)
+    ready = ready_mark(listens_at)
+    for left in (listens_at, ready):
+        left.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     listener.bind(str(listens_at))
     listens_at.chmod(0o600)
@@ -198,9 +200,11 @@ def main(argv: list[str]) -> None:
         # Collecting would write to every page that the children share with us.
         gc.collect()
         gc.freeze()
+        ready.touch(0o600)
         Forker(listener, lock, idle, tag_at).serve()
     finally:
-        listens_at.unlink(missing_ok=True)
+        for left in (ready, listens_at):
+            left.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,15 @@ def start_time(pid: int) -> int:
         return 0
 
 
+def is_stopped(pid: int) -> bool:
+    """Return whether a process is stopped by a signal (SIGSTOP, a debugger)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IndexError):
+        return False
+
+
 def boot_id() -> str:
     """Return what tells one boot of this machine from the next."""
     try:

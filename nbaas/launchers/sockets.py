@@ -33,6 +33,14 @@ def _is_own(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
+def peer(client: socket.socket) -> int:
+    """Return the process at the other end of a Unix socket, 0 where the system does not tell."""
+    if sys.platform != "linux":
+        return 0
+    cred = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
+    return int(PEER.unpack(cred)[0])
+
+
 def same_user(client: socket.socket) -> bool:
     """Return whether the process at the other end of a Unix socket belongs to this user."""
     if sys.platform != "linux":

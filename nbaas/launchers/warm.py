@@ -21,6 +21,7 @@ MODULES = (
     "nbaas.bundle",
     "nbaas.parallel",
     "nbaas.worker.rank",
+    "nbaas.worker.course",
 )
 ENGINE_MODULES = {
     "horovod": ("horovod.torch", "nbaas.engines.horovod"),

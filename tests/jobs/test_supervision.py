@@ -16,10 +16,10 @@ from nbaas.config import Settings
 from nbaas.errors import JobError, JobNotFoundError, JobRunningError, UsageError
 from nbaas.jobs.follow import follow
 from nbaas.jobs.job import Job
-from nbaas.jobs.locks import take_lock
 from nbaas.jobs.store import find_job, list_jobs
 from nbaas.jobs.submit import new_spec, submit
 from nbaas.journal import JournalReader
+from nbaas.launchers.locks import take_lock
 from nbaas.launchers.processes import tagged
 from nbaas.placement import HostResources, place
 from nbaas.records import State

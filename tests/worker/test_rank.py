@@ -180,3 +180,15 @@ def test_a_zygote_survives_clients_that_do_not_wait_for_their_answer(warm: Path)
     client.close()
     os.kill(pid, signal.SIGCONT)
     assert zygote.status(warm)["pid"] == pid
+
+
+def test_a_zygote_that_is_stopped_is_not_waited_for(run: Run, warm: Path):
+    pid = zygote.status(warm)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        job = run("print('ran')\n", ranks=1)
+        assert job.wait(120).state is State.SUCCEEDED
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert job.log(0).read() == "ran\n"
+    assert zygote.status(warm)["pid"] == pid
