@@ -6,13 +6,22 @@ from typing import Any
 
 from nbaas._version import __version__
 
-_TWINS = ("attach", "deploy", "explain", "predict", "train")  # each is a magic as a function
+_TWINS = (
+    "attach",
+    "deploy",
+    "explain",
+    "predict",
+    "resume",
+    "train",
+)  # each is a magic as a function
 _LOGS = ("histogram", "log")  # called by the code of a cell, in a rank or in the notebook
 
-__all__ = ["__version__", *_TWINS, *_LOGS]  # noqa: PLE0604 - names, all of them
+__all__ = ["__version__", "checkpoint", *_TWINS, *_LOGS]  # noqa: PLE0604 - names, all of them
 
 
 def __getattr__(name: str) -> Any:
+    if name == "checkpoint":  # in a rank, where there is no IPython
+        return _face("nbaas.worker.asked").checkpoint
     if name in _TWINS:
         return getattr(_face("nbaas.magics.twins"), name)
     if name in _LOGS:

@@ -86,6 +86,9 @@ class JobSpec:
     stall_timeout: float = 300.0  # seconds without progress; 0 is off
     zygote: str = ""  # socket of the process that forks warm ranks; none: start each afresh
     queue: bool = True  # wait until the host has room for all ranks
+    max_restarts: int = 0  # how often a gang that fails is started again from its last checkpoint
+    checkpoint_every: str = ""  # "100": steps, "30s": seconds; "": only when asked
+    resumed_from: str = ""  # id of the job whose checkpoint this one began with
     umask: int = 0o022  # of the kernel: files that the cell writes look as if written there
     modules: str = ""  # a folder with the notebook's own modules, on a host that has not its folder
     hosts: tuple[Host, ...] = ()  # other machines than the supervisor's

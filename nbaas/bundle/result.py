@@ -14,6 +14,7 @@ from typing import Any
 from nbaas.bundle import manifest as manifests
 from nbaas.bundle.ambient import AMBIENT, random_state
 from nbaas.bundle.blobs import file_digest
+from nbaas.bundle.changes import kind_of
 from nbaas.bundle.contents import ValueStream
 from nbaas.bundle.manifest import FileEntry, places_from_json
 from nbaas.bundle.memory import LoadedRegions, SpanTable
@@ -63,14 +64,17 @@ class Result:
     summary: ResultSummary
 
     def decoded(
-        self, live: dict[int, Any], count: int, namespace: dict[str, Any]
+        self, live: dict[int, Any], count: int, namespace: dict[str, Any], device: str = "cpu"
     ) -> tuple[dict[str, Any], list[Change], dict[str, Any]]:
         """Return (names bound, changes, random state), referring to the `live` objects themselves.
 
-        `live` are the kernel's objects by memo number, of `count` numbers in the captured values.
+        `live` are the kernel's objects by memo number, of `count` numbers in the captured values;
+        what was on a device comes to `device`.
         """
         places = places_from_json((self.directory / manifests.PLACES).read_bytes())
-        regions = LoadedRegions(places.regions, places.spans, lambda name: self.directory / name)
+        regions = LoadedRegions(
+            places.regions, places.spans, lambda name: self.directory / name, device
+        )
         pickles = (self.directory / manifests.VALUES).read_bytes()
         known = [live.get(number) for number in range(count)]
         unpickler = ValueUnpickler(pickles, namespace, regions, places.buffers, known)
@@ -88,22 +92,39 @@ class Result:
         return names, changes, ambient
 
 
+def apply_changes(changes: list[Change], live: dict[int, Any]) -> set[int]:
+    """Apply changes to the `live` objects and return the ids of those that have changed."""
+    touched = set()
+    for change in changes:
+        target = live.get(change.number)
+        kind = kind_of(target)
+        if kind is not None:
+            kind.apply(target, change.payload)
+            touched.add(id(target))
+    return touched
+
+
 # ---- write: on rank 0 --------------------------------------------------------------------------
 
 
 def write_result(
-    directory: Path, bundle: Bundle, namespace: dict[str, Any], blobs: Path | None = None
+    directory: Path,
+    bundle: Bundle,
+    namespace: dict[str, Any],
+    blobs: Path | None = None,
+    extras: dict[str, Any] | None = None,
 ) -> ResultSummary:
     """Write what the cell left in `namespace` and return the summary of it.
 
-    Also right after the cell raised or was stopped: what is complete by then comes back.
+    Also right after the cell raised or was stopped: what is complete by then comes back.  `extras`
+    are more values, by names that begin with '@': what they share with the cell's stays shared.
     """
     del blobs  # results are of one job and go with it: no blobs
     loaded = bundle.loaded
     if loaded is None:
         raise BundleError("the bundle was never loaded here", hint="Bundle.load comes first")
     own_folder(directory)
-    writer = _ResultWriter(loaded, namespace)
+    writer = _ResultWriter(loaded, namespace, extras or {})
     stream = writer.stream()
     write_values(directory, stream, None)
     names = (manifests.VALUES, manifests.MEMORY, manifests.PLACES)
@@ -123,21 +144,26 @@ def write_result(
 class _ResultWriter:
     """Pickles changes and names; starts again without a part when that part cannot be pickled."""
 
-    def __init__(self, loaded: Loaded, namespace: dict[str, Any]) -> None:
+    def __init__(self, loaded: Loaded, namespace: dict[str, Any], extras: dict[str, Any]) -> None:
         register_reducers()
+        self._extras = extras
         self._loaded = loaded
         self._namespace = namespace
         self._memo = _base_memo(loaded)
+        self._alive: Any = None
         self.notes: list[str] = []
         self.returned: list[ReturnedName] = []
 
     def stream(self) -> ValueStream:
         entries = [(AMBIENT, random_state()), *self._changes(), *self._names()]
+        entries += self._extras.items()
         while True:
             pickler, spans, failed = self._pickled(entries)
             if failed is None:
                 break
             entries = self._without(entries, failed)
+        # The stream only points to the memory of values such as the random state, made for it alone.
+        self._alive = (entries, spans)
         regions, placed = spans.regions()
         return ValueStream(
             pickler.stream.getvalue(),
@@ -195,7 +221,7 @@ class _ResultWriter:
             path = path_of(owner, self._namespace) or type(owner).__name__
             smaller = self._prune(path, payload)
             kept = [] if smaller is None else [(CHANGE, (number, smaller))]
-        else:
+        elif not item.startswith("@"):
             self._note(find_obstacle(item, value, self._attempt))
         return entries[:failed] + kept + entries[failed + 1 :]
 
@@ -248,8 +274,8 @@ def _base_memo(loaded: Loaded) -> dict[int, tuple[int, Any]]:
 # ---- read: in the kernel -----------------------------------------------------------------------
 
 
-def read_result(directory: Path, blobs: Path | None = None) -> Result:
-    """Return the verified result in `directory`.
+def read_result(directory: Path, blobs: Path | None = None, *, verify: bool = True) -> Result:
+    """Return the result in `directory`, its files compared with their digests if `verify`.
 
     Raises: BundleError: there is none (the rank ended before it could write), or it is damaged.
     """
@@ -267,5 +293,6 @@ def read_result(directory: Path, blobs: Path | None = None) -> Result:
         ) from lost
     except (ValueError, KeyError, TypeError) as wrong:
         raise BundleError(f"the result in {directory} is damaged: {wrong}") from wrong
-    check_files(directory, files)
+    if verify:
+        check_files(directory, files)
     return Result(directory, summary)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from nbaas.bundle.ambient import set_ambient
-from nbaas.bundle.changes import kind_of
 from nbaas.bundle.contents import CellContents
 from nbaas.bundle.definitions import is_notebook_definition
 from nbaas.bundle.paths import children
-from nbaas.bundle.result import Change, Result
+from nbaas.bundle.result import Result, apply_changes
 from nbaas.bundle.store import Bundle
 
 MAX_REACHED = 100_000  # objects looked at behind a name to say that it changed
@@ -34,7 +33,7 @@ def merge_result(
         loaded = captured.restore(namespace, classes=_classes(namespace), bind=False)
         live, roots, count = loaded.memo, loaded.roots, len(loaded.memo)
     names, changes, random = result.decoded(live, count, namespace)
-    touched = _apply(changes, live)
+    touched = apply_changes(changes, live)
     changed = _reaching(roots, touched)
     if isinstance(captured, CellContents):
         set_ambient(random)
@@ -45,18 +44,6 @@ def merge_result(
     for name in result.summary.deleted:
         namespace.pop(name, None)
     return sorted({*names, *result.summary.deleted, *changed})
-
-
-def _apply(changes: list[Change], live: dict[int, Any]) -> set[int]:
-    """Apply the changes and return the ids of the objects that have changed."""
-    touched = set()
-    for change in changes:
-        target = live.get(change.number)
-        kind = kind_of(target)
-        if kind is not None:
-            kind.apply(target, change.payload)
-            touched.add(id(target))
-    return touched
 
 
 def _classes(namespace: dict[str, Any]) -> dict[str, type]:

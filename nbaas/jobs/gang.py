@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from nbaas.engines.base import EngineFactory, Rendezvous
 from nbaas.jobs.blame import Exit
 from nbaas.launchers.local import Launcher, RankProcess, RankStart
 from nbaas.records import JobPaths, JobSpec
+from nbaas.worker.checkpoints import RESUME, newest_step
 from nbaas.worker.progress import Phase, Progress, read_progress
 
 REPORT_BYTES = 4096
@@ -48,12 +50,19 @@ class Gang:
     def start(self, launcher: Launcher, engine: EngineFactory, rendezvous: Rendezvous) -> Self:
         """Start every rank, from the main thread; on an error those that run are in `members`."""
         environments = engine.environment(self.spec.slots, rendezvous)
+        saved = newest_step(self.paths.checkpoints) is not None
+        resume = {RESUME: "1"} if saved else {}
         for slot, engine_env in zip(self.spec.slots, environments, strict=True):
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             self._lifelines.append(write_end)
             try:
                 start = RankStart(
-                    self.spec, slot, self.paths, engine_env, read_end, self._report_end
+                    self.spec,
+                    slot,
+                    self.paths,
+                    {**engine_env, **resume},
+                    read_end,
+                    self._report_end,
                 )
                 self.members.append(Member(slot.rank, launcher.start(start)))
             finally:
@@ -111,6 +120,13 @@ class Gang:
                 member.killed = True
                 member.process.send(signal.SIGKILL)
 
+    def checkpoint(self) -> int:
+        """Ask the ranks that run the cell for a checkpoint; returns how many those are."""
+        asked = [member for member in self.alive if member.phase is Phase.RUNNING]
+        for member in asked:
+            member.process.send(signal.SIGUSR2)
+        return len(asked)
+
     def dump_stacks(self) -> None:
         """Have every rank write its threads' stacks to its log; a bare interpreter would die of it."""
         for member in self.alive:
@@ -119,6 +135,15 @@ class Gang:
 
     def progress(self) -> dict[int, Progress]:
         return {m.rank: read_progress(self.paths.progress(m.rank)) for m in self.members}
+
+    def forget(self) -> None:
+        """Remove what the last start has left behind, which the next must not read as its own."""
+        for rank in range(self.spec.world_size):
+            paths = self.paths
+            for path in (paths.progress(rank), paths.exit_code(rank), paths.failure(rank)):
+                path.unlink(missing_ok=True)
+        # What rank 0 brought back when another rank had gone.
+        shutil.rmtree(self.paths.result, ignore_errors=True)
 
     def close(self) -> None:
         for fd in (self.report_fd, self._report_end, *self._lifelines):

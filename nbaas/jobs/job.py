@@ -19,6 +19,7 @@ from nbaas.jobs.watch import UNRESPONSIVE_AFTER, heartbeat_age
 from nbaas.journal import JournalReader
 from nbaas.launchers.processes import start_time
 from nbaas.records import JobPaths, JobSpec, Metric, RankFailure, State, from_json
+from nbaas.worker.checkpoints import Checkpoint, checkpoints
 from nbaas.worker.metrics import metric_of
 from nbaas.worker.progress import Progress, read_progress
 
@@ -146,6 +147,21 @@ class Job:
     def kill(self) -> None:
         """End all ranks now; values of the cell are lost.  A job that is over stays as it is."""
         self._tell({"verb": "kill"})
+
+    def checkpoint(self) -> None:
+        """Ask for a checkpoint at the end of the loop's turn; returns at once.
+
+        Raises: JobError: the job is not at work, or does not answer.
+        """
+        status = self.status()
+        if status.state is not State.RUNNING:
+            raise JobError(f"{self.name!r} is {status.state.value}: nothing to save")
+        if ask(self.history().control, {"verb": "checkpoint"}) is None:
+            raise JobError(f"{self.name!r} does not answer", hint=f"%logs {self.name}")
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return the complete checkpoints, newest first."""
+        return checkpoints(self.paths.checkpoints)
 
     def log(self, rank: int = 0) -> LogReader:
         """Return a reader of what a rank has printed, from the beginning."""

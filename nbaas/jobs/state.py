@@ -18,7 +18,7 @@ _ASKED = frozenset({State.STOPPING, State.CANCELLING})
 TRANSITIONS: Mapping[State | None, frozenset[State]] = {
     None: frozenset({State.CREATED}),
     State.CREATED: _ENDS | _ASKED | {State.STARTING},
-    State.STARTING: _ENDS | _ASKED | {State.RUNNING},
+    State.STARTING: _ENDS | _ASKED | {State.RUNNING, State.RESTARTING},
     State.RUNNING: _ENDS | _ASKED | {State.SUCCEEDED, State.RESTARTING},
     State.RESTARTING: _ENDS | _ASKED | {State.STARTING},
     # Asked to stop, the ranks may still reach their end, fail, or not listen.

@@ -28,11 +28,13 @@ from nbaas.launchers.local import Launcher
 from nbaas.launchers.processes import boot_id, kill_tagged, reap, start_time
 from nbaas.launchers.sockets import socket_folder
 from nbaas.records import JobPaths, JobSpec, RankFailure, State, to_json
+from nbaas.worker.checkpoints import checkpoints
 from nbaas.worker.progress import Phase
 
 HEARTBEAT_INTERVAL = 0.5  # seconds
 FAILURE_GRACE = 1.0  # seconds for the others to end by themselves, and to say why
 START_SLACK = 5.0  # seconds: the ranks' own timeout names who is missing, so it goes first
+MAX_PAUSE = 30.0  # seconds before a gang that fails again and again is started once more
 LONG_STEPS = 3  # a stop waits for so many times the last step
 
 
@@ -68,6 +70,9 @@ class Supervisor:
         self.purpose: Purpose | None = None
         self.reason = ""
         self.deadline: float | None = None  # CLOCK_MONOTONIC: then SIGKILL
+        self._over = False
+        self._control = ""
+        self._last_failure: tuple[object, ...] = ()
         self._signals: list[int] = []
         self._stalls = StallWatch(spec.stall_timeout)
         self._seats = Seats(paths.root.parent.parent, replace(spec, slots=spec.local_slots))
@@ -80,24 +85,26 @@ class Supervisor:
         )
         self._watch_signals()
         try:
-            self._enter_starting(str(control.path))
+            self._control = str(control.path)
+            self._enter_starting()
             self._heartbeat.beat()
             if self._wait_for_seats():
-                self._run_gang()
-            else:
+                while self._run_gang() and self._restarts() and self._start_again():
+                    pass
+            if not self._over:
                 self._finish()
         finally:
             control.close()
             self._heartbeat.close()
 
-    def _enter_starting(self, control: str) -> None:
+    def _enter_starting(self) -> None:
         self.events.enter(
             State.STARTING,
             pid=os.getpid(),
             pid_start=start_time(os.getpid()),
             boot=boot_id(),
             host=socket.gethostname(),
-            control=control,
+            control=self._control,
         )
 
     def _wait_for_seats(self) -> bool:
@@ -116,7 +123,8 @@ class Supervisor:
         self.gang.started = time.monotonic()
         return self.purpose is None
 
-    def _run_gang(self) -> None:
+    def _run_gang(self) -> bool:
+        """Return True once all ranks have ended, False where they could not be started."""
         self.selector.register(self.gang.report_fd, selectors.EVENT_READ, self._take_reports)
         self._disk = disk = DiskKeeper(self.paths, self.spec.world_size)
         try:
@@ -138,9 +146,57 @@ class Supervisor:
         except (OSError, NbaasError) as failed:
             disk.close()
             self._could_not_start(failed)
-        else:
-            disk.close()
-            self._finish()
+            return False
+        disk.close()
+        return True
+
+    def _restarts(self) -> bool:
+        """Return whether the gang that has just ended is started once more."""
+        history, gang = self.events.history, self.gang
+        if self.purpose is not Purpose.FAILURE or history.restarts >= self.spec.max_restarts:
+            return False
+        failures = read_failures(self.paths, range(self.spec.world_size))
+        blamed = culprit(gang.exits, failures)
+        told = failures.get(blamed.rank) if blamed is not None else None
+        if told is None:
+            self._last_failure = ()
+            return True
+        # The same error at the same step once more: a cell that does that does it every time.
+        step = max((seen.step for seen in gang.progress().values()), default=0)
+        before, self._last_failure = self._last_failure, (told.kind, told.message, step)
+        return self._last_failure != before
+
+    def _start_again(self) -> bool:
+        """Make room for a new gang; returns False where someone asks for the end meanwhile."""
+        kill_tagged(self.spec.id)
+        reap(())
+        number = self.events.history.restarts + 1
+        blamed = culprit(self.gang.exits, read_failures(self.paths, range(self.spec.world_size)))
+        why = accusation(blamed, self.spec, self.paths)["reason"] if blamed else self.reason
+        saved = checkpoints(self.paths.checkpoints)
+        start = f"the checkpoint of step {saved[0].step}" if saved else "the start of the cell"
+        self.events.enter(
+            State.RESTARTING,
+            reason=f"{why}; restart {number} of {self.spec.max_restarts} from {start}",
+        )
+        self.selector.unregister(self.gang.report_fd)
+        self.gang.close()
+        self.gang.forget()
+        self.gang = Gang(self.spec, self.paths)
+        self.purpose, self.reason, self.deadline = None, "", None
+        self.events.flag("STALLED", on=False)
+        if not self._paused(min(MAX_PAUSE, 2.0 ** (number - 1) - 1)):
+            return False
+        self.gang.started = time.monotonic()
+        self._enter_starting()
+        return True
+
+    def _paused(self, seconds: float) -> bool:
+        """Return True after so long, False when asked to end before."""
+        until = time.monotonic() + seconds
+        while self.purpose is None and time.monotonic() < until:
+            self._turn()
+        return self.purpose is None
 
     def _wait_for_hosts(self) -> bool:
         """Return True once all other hosts have what the job needs, False when asked to end before."""
@@ -261,6 +317,8 @@ class Supervisor:
                 grace = float(request.get("grace") or self.spec.stop_grace)
                 self._begin(Purpose.STOP, "stopped on request", grace)
             return {"ok": True}
+        if verb == "checkpoint":
+            return {"ok": True, "ranks": self.gang.checkpoint()}
         if verb == "kill":
             self._begin(Purpose.KILL, "killed on request", 0.0)
             return {"ok": True}
@@ -283,6 +341,7 @@ class Supervisor:
         self._end(state, **details)
 
     def _end(self, state: State, **details: Any) -> None:
+        self._over = True
         self._seats.leave()
         self.release_name()
         self.events.enter(state, **details)

@@ -14,7 +14,7 @@ from nbaas.jobs.store import list_jobs
 from nbaas.magics.flags import LineParser
 from nbaas.placement import configured_hosts
 
-NAMED = {"%logs": "job", "%stop": "job", "%attach": "job", "%predict": "endpoint",
+NAMED = {"%logs": "job", "%stop": "job", "%attach": "job", "%resume": "job", "%predict": "endpoint",
          "%explain": "endpoint", "%endpoints": "endpoint",
          "%undeploy": "endpoint", "%rollback": "endpoint", "%train": "function",
          "%deploy": "module"}  # fmt: skip

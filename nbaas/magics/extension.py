@@ -18,7 +18,7 @@ from traitlets import Enum, Int
 from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.launchers import zygote
-from nbaas.magics import deploy, explain, jobs, placing, tokens, traffic, train
+from nbaas.magics import deploy, explain, jobs, placing, resume, tokens, traffic, train
 from nbaas.magics.celllog import CellLog
 from nbaas.magics.completion import Completion
 from nbaas.magics.failures import shown_as_one_line
@@ -34,6 +34,7 @@ PARSERS: dict[str, LineParser] = {
     "%logs": jobs.logs_parser(),
     "%stop": jobs.stop_parser(),
     "%attach": jobs.attach_parser(),
+    "%resume": resume.resume_parser(),
     "%hosts": jobs.hosts_parser(),
     **deploy.parsers(),
     "%explain": explain.explain_parser(),
@@ -118,6 +119,14 @@ class NbaasMagics(Magics):
     @_shown
     def attach(self, line: str) -> Any:
         return jobs.attach(self._shell, self._read("%attach", line).job)
+
+    @line_magic
+    @no_var_expand
+    @_shown
+    def resume(self, line: str) -> Any:
+        found = self._read("%resume", line)
+        wanted = resume.Wanted(found.job, found.ranks, found.gpus, found.background)
+        return resume.resume_job(self._shell, wanted)
 
     @line_magic
     @no_var_expand

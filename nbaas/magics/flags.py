@@ -15,7 +15,6 @@ from nbaas.magics.words import fill_in, split_line, unquoted
 
 # Named in the documents, not in this version: refused by name instead of as a typing mistake.
 LATER = {
-    "--max-restarts": "start it again with %%train; the supervisor does not restart ranks yet",
     "--shard-stream": "an IterableDataset is iterated by every rank, which keeps its slice",
 }
 

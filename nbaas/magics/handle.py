@@ -63,6 +63,11 @@ class JobHandle:
         """Ask the ranks to finish their step and return."""
         self._job.stop()
 
+    def checkpoint(self) -> None:
+        """Ask for a checkpoint at the end of the loop's turn; returns at once."""
+        with shown_as_one_line():
+            self._job.checkpoint()
+
     def kill(self) -> None:
         """End the ranks now; what the cell computed is lost."""
         self._job.kill()

@@ -15,6 +15,7 @@ from nbaas.magics.failures import failure_error
 from nbaas.magics.lineage import note_trained
 from nbaas.records import State
 from nbaas.widgets.failure import failures_of
+from nbaas.worker.checkpoints import newest_step
 
 
 class Interrupted(KeyboardInterrupt):
@@ -48,16 +49,24 @@ def raise_failure(job: Job, status: JobStatus, namespace: Mapping[str, Any]) -> 
     hints = {
         State.FAILED: f"%logs {job.name}",
         State.CANCELLED: "it was killed: values of the cell are not back",
-        State.LOST: f"its supervisor died; %logs {job.name}",
-        State.INTERRUPTED: f"the host went down; %logs {job.name}",
+        State.LOST: "its supervisor died",
+        State.INTERRUPTED: "the host went down",
     }
     if status.state in hints:
         reason = f": {status.reason}" if status.reason else ""
-        raise JobError(f"{job.name} is {status.state.value}{reason}", hint=hints[status.state])
+        hint = f"{hints[status.state]}; {way_on(job) or f'%logs {job.name}'}"
+        raise JobError(f"{job.name} is {status.state.value}{reason}", hint=hint)
+
+
+def way_on(job: Job) -> str:
+    """Return how to go on with a job that has a checkpoint, '' without one."""
+    step = newest_step(job.paths.checkpoints)
+    return f"%resume {job.name} goes on from step {step}" if step is not None else ""
 
 
 def stopped_note(job: Job, status: JobStatus, names: list[str]) -> str:
     """Return what to tell about a job that finished its step and returned early."""
     step = max((rank.progress.step for rank in status.ranks), default=0)
     back = f"; back in the notebook: {', '.join(sorted(names))}" if names else ""
-    return f"{job.name}: stopped after step {step}{back}"
+    on = f"; {way}" if (way := way_on(job)) else ""
+    return f"{job.name}: stopped after step {step}{back}{on}"

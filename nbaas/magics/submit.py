@@ -5,8 +5,9 @@ Rule: what can be wrong is found in the order it costs: flags, placement, engine
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ class TrainOptions:
     hosts: str = ""  # as typed
     cluster: str = ""
     workdir: str = ""
+    checkpoint_every: str = ""
+    max_restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Submitted:
     """A job that runs, and what it captured: the objects its result goes back into."""
 
     job: Job
-    contents: CellContents
+    contents: CellContents | None  # None: another kernel made the job
 
 
 def prepared_spec(settings: Settings, options: TrainOptions, origin: str) -> JobSpec:
@@ -55,9 +58,14 @@ def prepared_spec(settings: Settings, options: TrainOptions, origin: str) -> Job
     if options.name:
         checked_name(options.name)
     slots, hosts = placed(settings, options)
+    if hosts and options.max_restarts:
+        raise UsageError(
+            "--max-restarts is for ranks on this machine: a checkpoint lies on one host",
+            hint="leave it out, or --ranks 2",
+        )
     engine = _engine(settings, options, slots)
     engine_named(engine).check()
-    return new_spec(
+    spec = new_spec(
         settings,
         slots,
         name=options.name,
@@ -66,6 +74,9 @@ def prepared_spec(settings: Settings, options: TrainOptions, origin: str) -> Job
         batch=options.batch,
         origin=origin,
         hosts=hosts,
+    )
+    return replace(
+        spec, checkpoint_every=options.checkpoint_every, max_restarts=options.max_restarts
     )
 
 
@@ -93,10 +104,29 @@ def submitted(settings: Settings, spec: JobSpec, contents: CellContents) -> Subm
         return build_bundle(directory, contents, settings.blobs)
 
     try:
-        return Submitted(submit(settings, spec, write_bundle), contents)
+        started = Submitted(submit(settings, spec, write_bundle), contents)
+        keep_contents(spec.id, contents)
+        return started
     except KeyboardInterrupt:
         _stop_if_started(settings, spec)
         raise
+
+
+_kept: OrderedDict[str, CellContents] = OrderedDict()  # job id -> what this kernel captured
+KEPT = 2  # jobs whose captured objects are remembered: %resume brings values back into them
+
+
+def keep_contents(job_id: str, contents: CellContents | None) -> None:
+    """Remember what the job `job_id` was given, for the newest KEPT jobs."""
+    if contents is not None:
+        _kept[job_id] = contents
+    while len(_kept) > KEPT:
+        _kept.popitem(last=False)
+
+
+def contents_of(job_id: str) -> CellContents | None:
+    """Return what this kernel captured for a job; None where it was another, or long ago."""
+    return _kept.get(job_id)
 
 
 def _engine(settings: Settings, options: TrainOptions, slots: Sequence[Slot]) -> str:

@@ -28,6 +28,8 @@ from nbaas.placement import describe
 from nbaas.records import JobSpec, State
 from nbaas.widgets.run import RunView
 from nbaas.widgets.watch import Buttons, Watch
+from nbaas.worker.every import parse_every
+from nbaas.worker.loops import hidden_loops, loops_in
 
 RETURNED = "_nbaas_returned"  # what a function gave back, on its way to the notebook
 
@@ -55,6 +57,10 @@ def train_parser(magic: str) -> LineParser:
     add("--background", action="store_true", help="return a handle at once")
     add("--out", "-o", default="", metavar="VAR", help="set this name to the job's handle")
     add("--exclude", action="append", default=[], metavar="VAR", help="leave a name here")
+    add("--checkpoint-every", default="", metavar="N|30s", type=_every,
+        help="save after so many steps, or so much time: 100, 30s, 5min")  # fmt: skip
+    add("--max-restarts", type=whole_number, default=0, metavar="K",
+        help="start again from the last checkpoint when ranks fail, up to K times")  # fmt: skip
     add(
         "--plan",
         action="store_true",
@@ -82,6 +88,8 @@ def train_cell(
         names = [item.name for item in contents.names]
         distributed = distribution(code.source, names, shell.namespace, len(spec.slots))
         return Plan(plan_table(spec, contents), distributed)
+    if (spec.max_restarts or spec.checkpoint_every) and not loops_in(code.source):
+        print(f"nbaas: {places_note(code.source)}", file=sys.stderr)  # noqa: T201 - into the cell
     epochs = epochs_in(code.source, shell.namespace)
     return _run(shell, settings, options, (spec, contents), epochs)
 
@@ -138,6 +146,18 @@ def plan_table(spec: JobSpec, contents: CellContents) -> Table:
     return Table(("name", "kind", "size", "needed by"), tuple(rows))
 
 
+def places_note(source: str) -> str:
+    """Return where in the cell a checkpoint can be taken, for people."""
+    loops = [str(loop.line) for loop in loops_in(source)]
+    hidden = [str(line) for line in hidden_loops(source)]
+    inside = "inside a function, with, try or if: not resumed in the middle"
+    if not loops:
+        where = f"; the loop in line {', '.join(hidden)} is {inside}" if hidden else ""
+        return f"checkpoints: between the statements of the cell only{where}"
+    text = f"checkpoints: before each turn of the loops in line {', '.join(loops)}"
+    return text + (f"; line {', '.join(hidden)}: {inside}" if hidden else "")
+
+
 def _run(
     shell: Shell,
     settings: Settings,
@@ -150,9 +170,9 @@ def _run(
     started = submitted(settings, spec, contents)
     watch = watched(shell, started.job, epochs)
     if options.background:
-        return _bound(shell, options, _in_background(watch, started))
+        return _bound(shell, options, in_background(watch, started))
     _bound(shell, options, JobHandle(started.job, contents))
-    _in_cell(shell, watch, started)
+    in_cell(shell, watch, started)
     return None
 
 
@@ -171,7 +191,7 @@ def watched(shell: Shell, job: Job, epochs: int | None = None) -> Watch:
     return Watch(job, run, show)
 
 
-def _in_cell(shell: Shell, watch: Watch, started: Submitted) -> None:
+def in_cell(shell: Shell, watch: Watch, started: Submitted) -> None:
     status = watch.in_cell()
     job = started.job
     # Whatever the end was: the last complete values come back first.
@@ -184,7 +204,7 @@ def _in_cell(shell: Shell, watch: Watch, started: Submitted) -> None:
         watch.show.write(note + "\n")
 
 
-def _in_background(watch: Watch, started: Submitted) -> JobHandle:
+def in_background(watch: Watch, started: Submitted) -> JobHandle:
     watch.run.tail = True
     watch.show.open(watch.run)
     thread = threading.Thread(target=watch.in_background, name="watch", daemon=True)
@@ -220,14 +240,28 @@ def options_from(found: Any, defaults: TrainOptions) -> TrainOptions:
         hosts=found.hosts,
         cluster=found.cluster,
         workdir=found.workdir,
+        checkpoint_every=found.checkpoint_every,
+        max_restarts=_not_negative(found.max_restarts),
     )
     if given.gpus is None and given.ranks is None and not (given.hosts or given.cluster):
         given = replace(given, gpus=defaults.gpus, ranks=defaults.ranks)
     return given
 
 
+def _every(text: str) -> str:
+    """Return how often to save, as typed; a mistake is told before anything starts."""
+    parse_every(text)
+    return text
+
+
 def _names(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for word in words for name in word.split(",") if name)
+
+
+def _not_negative(restarts: int) -> int:
+    if restarts < 0:
+        raise UsageError(f"--max-restarts {restarts}: less than none", hint="0 is never")
+    return restarts
 
 
 def _checked_variable(name: str) -> None:

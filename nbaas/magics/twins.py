@@ -16,6 +16,7 @@ from nbaas.magics.failures import shown_as_one_line
 from nbaas.magics.files import predicted_file
 from nbaas.magics.handle import JobHandle
 from nbaas.magics.jobs import attach as attach_to
+from nbaas.magics.resume import Wanted, resume_job
 from nbaas.magics.shell import Shell
 from nbaas.magics.submit import TrainOptions
 from nbaas.magics.train import train_function
@@ -35,6 +36,8 @@ def train(  # noqa: PLR0913 - one keyword a flag of %train
     hosts: str = "",
     cluster: str = "",
     workdir: str = "",
+    checkpoint_every: str = "",
+    max_restarts: int = 0,
     **kwargs: Any,
 ) -> Any:
     """Call `function(*args, **kwargs)` on ranks and return what it returned.
@@ -48,8 +51,22 @@ def train(  # noqa: PLR0913 - one keyword a flag of %train
             hosts=hosts,
             cluster=cluster,
             workdir=workdir,
+            checkpoint_every=checkpoint_every,
+            max_restarts=max_restarts,
         )
         return train_function(current_shell(), options, function, *args, **kwargs)
+
+
+def resume(
+    name: str | None = None,
+    *,
+    ranks: int | None = None,
+    gpus: int | None = None,
+    background: bool = False,
+) -> JobHandle | None:
+    """Go on with a job from its last checkpoint; with `background` a handle comes back at once."""
+    with shown_as_one_line():
+        return resume_job(current_shell(), Wanted(name, ranks, gpus, background))
 
 
 def attach(name: str) -> JobHandle:

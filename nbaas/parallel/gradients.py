@@ -22,7 +22,7 @@ from nbaas.parallel.world import World, average
 BUCKET_BYTES = 16 << 20  # launched while backward goes on; smaller models travel in one piece
 register_plain_hook = torch.Tensor.register_hook
 _register_after = torch.Tensor.register_post_accumulate_grad_hook
-_HEADER = 2  # stop vote, position check
+_HEADER = 3  # stop vote, checkpoint vote, position check
 _POSITIONS = 1 << 20
 
 
@@ -79,6 +79,9 @@ class GradientAverager:
         self.carrying = False  # a pass that began at a partial value is on
         self.stop_wanted = False  # this rank's vote
         self.stop_agreed = False  # every rank's verdict, after a pass
+        self.save_wanted = False  # this rank's vote for a checkpoint
+        self.save_agreed = False
+        self._save_voted = False
         self.after_pass: Callable[[], None] | None = None
         self.last_loss: Any = None  # a number, or a tensor without dimensions
 
@@ -179,7 +182,9 @@ class GradientAverager:
         carried, self.carried = self.carried, []
         if not (carried or self.ready or self.in_flight):
             return
-        extras = [float(self.stop_wanted), float(self.world.collectives % _POSITIONS)]
+        self._save_voted = self.save_wanted  # a signal may set it again while this is under way
+        extras = [float(self.stop_wanted), float(self._save_voted)]
+        extras.append(float(self.world.collectives % _POSITIONS))
         for partial in carried:
             extras.append(partial.part.item())
             extras.append(float(partial.ignored or 0.0))
@@ -204,13 +209,16 @@ class GradientAverager:
 
     def _read_extras(self, numbers: list[float], carried: list[PartialTensor]) -> None:
         position = (self.world.collectives - 1) % _POSITIONS
-        if abs(numbers[1] - position) > 0.5:  # noqa: PLR2004 - a whole number, perhaps as float32
+        if abs(numbers[2] - position) > 0.5:  # noqa: PLR2004 - a whole number, perhaps as float32
             raise EngineError(
                 f"rank {self.world.rank} is at collective {position}, "
-                f"the mean of all ranks is {numbers[1]:.1f}",
+                f"the mean of all ranks is {numbers[2]:.1f}",
                 hint="the cell took another branch on another rank",
             )
         self.stop_agreed = numbers[0] > 0
+        if numbers[1] > 0:
+            self.save_agreed = True
+            self.save_wanted = self.save_wanted and not self._save_voted
         for index, partial in enumerate(carried):
             value, ignored = numbers[_HEADER + 2 * index : _HEADER + 2 * index + 2]
             if partial.ignored is not None:

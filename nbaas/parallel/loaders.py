@@ -224,6 +224,21 @@ class GlobalBatches:
         self.rows = total or 0
         return source.wrap(data, total) if self._loaders.world.size > 1 else data
 
+    def pass_over(self, count: int) -> None:
+        """Go on `count` batches without handing them out; raises StopIteration at the end.
+
+        Where the samples are fetched in this process they are not: only their indices are drawn.
+        """
+        alone = getattr(self._inner, "_num_workers", 0) == 0
+        for _ in range(count):
+            if alone and self._source.indexed:
+                self._inner._next_index()
+                self._inner._sampler_iter.totals.popleft()
+                self._inner._num_yielded += 1
+                self.batch += 1
+            else:
+                next(self)
+
     @property
     def epoch(self) -> int:
         return self._source.passes

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from torch.optim.optimizer import (
 )
 
 from nbaas.engines.base import Engine
+from nbaas.errors import SemanticsError
 from nbaas.parallel import autograd, batchnorm, effects, gradients, innerloss, threads
 from nbaas.parallel import losses as _losses  # noqa: F401 - registers its rules
 from nbaas.parallel import shapes as _shapes  # noqa: F401 - registers its rules
@@ -23,6 +25,7 @@ from nbaas.parallel import world as worlds
 from nbaas.parallel.board import Board
 from nbaas.parallel.gradients import GradientAverager
 from nbaas.parallel.loaders import Loaders
+from nbaas.parallel.marks import Mark, go_to, mark
 from nbaas.parallel.modules import ModuleBoundary
 from nbaas.parallel.randomness import Randomness
 from nbaas.parallel.sharded import GlobalTensor, PartialTensor
@@ -31,6 +34,14 @@ from nbaas.parallel.world import World
 
 class StopTraining(BaseException):
     """Raised on every rank after the same optimizer step when a stop was asked for."""
+
+
+class Course(Protocol):
+    """Who knows where the cell is in its loops; asked after a step, alike on all ranks."""
+
+    due: bool
+
+    def finishes_turn(self) -> bool: ...
 
 
 class Observer(Protocol):
@@ -53,6 +64,7 @@ class Session:
         self.steps = 0
         self.steps_of: weakref.WeakKeyDictionary[Optimizer, int] = weakref.WeakKeyDictionary()
         self.losses_seen = 0
+        self.course: Course | None = None
         self.undo: list[Callable[[], None]] = []
         if self.world.size > 1:
             if rank_scratch is not None:
@@ -126,13 +138,48 @@ class Session:
             self.observer.step(count, epoch, values)
             if feed is not None:
                 self.observer.progress(feed.batch, feed.batches, epoch)
-        alone = self.world.size == 1 and self.averager.stop_wanted
-        if alone or self.averager.stop_agreed:
+        averager, alone = self.averager, self.world.size == 1
+        if averager.save_agreed or (alone and averager.save_wanted):
+            averager.save_agreed = False
+            averager.save_wanted = averager.save_wanted and not alone
+            if self.course is not None:
+                self.course.due = True
+        stops = (alone and averager.stop_wanted) or averager.stop_agreed
+        if stops and not (self.course is not None and self.course.finishes_turn()):
             raise StopTraining
 
     def request_stop(self) -> None:
         """Ask for a stop: all ranks end together after a step; safe in a signal handler."""
         self.averager.stop_wanted = True
+
+    def request_checkpoint(self) -> None:
+        """Ask for a checkpoint: all ranks agree after a step; safe in a signal handler."""
+        self.averager.save_wanted = True
+
+    def meet(self, place: str) -> None:
+        """Return once every rank has come here."""
+        if self.world.size > 1:
+            self.world.engine.barrier(name=self.world.name(place))
+
+    def from_rank_0(self, value: Any) -> Any:
+        """Return what rank 0 gives; every rank must call it."""
+        return self.world.broadcast_object(value) if self.world.size > 1 else value
+
+    def mark(self, *, settings: bool = False) -> Mark:
+        """Return where random numbers and counts are, to go to in another process."""
+        return mark(self, settings=settings)
+
+    def go_to(self, place: Mark) -> None:
+        go_to(self, place)
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Refuse collectives in this block: only this rank is in it."""
+        engine, self.world.engine = self.world.engine, Unreachable()
+        try:
+            yield
+        finally:
+            self.world.engine = engine
 
     # ---- the end -------------------------------------------------------------------------------
 
@@ -161,8 +208,7 @@ class Session:
 
     def finish(self) -> None:
         """Meet the other ranks at the end of the cell; one that is elsewhere is named."""
-        if self.world.size > 1:
-            self.world.engine.barrier(name=self.world.name("end of the cell"))
+        self.meet("end of the cell")
 
     def close(self) -> None:
         for undo in reversed(self.undo):
@@ -173,6 +219,13 @@ class Session:
         worlds.set_active(None)
         if self.world.board is not None:
             self.world.board.close()
+
+
+class Unreachable:
+    """Stands in for the engine while a rank is by itself: what waits for others would wait for ever."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise SemanticsError(f"{name}: a value that only all ranks together know")
 
 
 _OPAQUE = (str, bytes, int, float, bool, type(None), type, types.ModuleType)

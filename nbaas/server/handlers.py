@@ -17,6 +17,7 @@ from nbaas.deploy.client import (
     token,
     undeploy,
 )
+from nbaas.jobs.resume import resume
 from nbaas.server.base import NbaasHandler
 from nbaas.server.endpoints import share_row
 from nbaas.server.guard import guarded
@@ -111,6 +112,28 @@ class KillHandler(NbaasHandler):
         job = await self.context.call(self.context.jobs.find, job_id)
         await self.context.call(job.kill)
         self.reply(await self.context.call(self.context.jobs.row, job), 202)
+
+
+class CheckpointHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("POST",)
+
+    @guarded("write")
+    async def post(self, job_id: str) -> None:
+        self.body(Nothing)
+        job = await self.context.call(self.context.jobs.find, job_id)
+        await self.context.call(job.checkpoint)
+        self.reply(await self.context.call(self.context.jobs.row, job), 202)
+
+
+class ResumeHandler(NbaasHandler):
+    SUPPORTED_METHODS = ("POST",)
+
+    @guarded("write")
+    async def post(self, job_id: str) -> None:
+        self.body(Nothing)
+        job = await self.context.call(self.context.jobs.find, job_id)
+        going = await self.context.call(resume, self.context.settings, job)
+        self.reply(await self.context.call(self.context.jobs.row, going), 201)
 
 
 class HostsHandler(NbaasHandler):

@@ -24,6 +24,7 @@ from nbaas.placement import describe
 from nbaas.records import JobSpec, State, to_json
 from nbaas.server.hosts import Holder
 from nbaas.server.series import Curves, Point
+from nbaas.worker.checkpoints import newest_step
 from nbaas.worker.progress import Phase
 
 SPARK_POINTS = 48
@@ -85,6 +86,8 @@ class JobRow:
     value: float | None
     spark: tuple[float | None, ...]
     ranks: tuple[RankRow, ...]
+    checkpoint: int | None = None  # the step of the last complete one
+    resumed_from: str = ""  # the id of the job that this one goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,8 @@ class SeriesRow:
 class JobDetail(JobRow):
     """A job with its curves by name, and the traceback of its failure."""
 
-    series: dict[str, SeriesRow]
-    traceback: str
+    series: dict[str, SeriesRow] = field(kw_only=True)
+    traceback: str = field(kw_only=True)
 
 
 def detailed(row: JobRow, series: dict[str, SeriesRow], traceback: str) -> JobDetail:
@@ -269,6 +272,8 @@ def _row(job: Job, status: JobStatus, curves: Curves, *, now: float) -> JobRow:
         value=curve.last[1] if curve is not None and curve.last is not None else None,
         spark=tuple(_rounded(y) for _, y in curve.points(SPARK_POINTS)) if curve else (),
         ranks=() if status.state.final else tuple(_rank(job, rank) for rank in status.ranks),
+        checkpoint=newest_step(job.paths.checkpoints),
+        resumed_from=spec.resumed_from,
     )
 
 

@@ -99,6 +99,14 @@ OPERATIONS = (
         "post", "/nbaas/api/jobs/{job_id}/kill", "End all ranks now", JobRow, 202,
         body=Nothing, refusals=(404, 409, 413),
     ),
+    Operation(
+        "post", "/nbaas/api/jobs/{job_id}/checkpoint", "Save at the end of the turn", JobRow, 202,
+        body=Nothing, refusals=(404, 409, 413),
+    ),
+    Operation(
+        "post", "/nbaas/api/jobs/{job_id}/resume", "Go on from the last checkpoint", JobRow, 201,
+        body=Nothing, refusals=(404, 409, 413),
+    ),
     Operation("get", "/nbaas/api/hosts", "Cores, memory, GPUs and who holds them", Hosts),
     Operation(
         "post", "/nbaas/api/hosts/check", "What this host has and lacks", Checked,

@@ -26,6 +26,8 @@ CONTROL: list[tuple[str, type[web.RequestHandler]]] = [
     (rf"/nbaas/api/jobs/{JOB}/outputs", handlers.OutputsHandler),
     (rf"/nbaas/api/jobs/{JOB}/stop", handlers.StopHandler),
     (rf"/nbaas/api/jobs/{JOB}/kill", handlers.KillHandler),
+    (rf"/nbaas/api/jobs/{JOB}/checkpoint", handlers.CheckpointHandler),
+    (rf"/nbaas/api/jobs/{JOB}/resume", handlers.ResumeHandler),
     (r"/nbaas/api/hosts", handlers.HostsHandler),
     (r"/nbaas/api/hosts/check", handlers.CheckHandler),
     (r"/nbaas/api/live", LiveHandler),

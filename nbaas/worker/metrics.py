@@ -7,13 +7,14 @@ most FLUSH_INTERVAL after it was taken; nothing here waits for the disk on the t
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections import deque
 from pathlib import Path
 from typing import Any
 
-from nbaas.journal import JournalReader, JournalWriter, frame
+from nbaas.journal import JournalReader, JournalWriter, frame, unframe
 from nbaas.records import Metric
 
 FLUSH_INTERVAL = 0.1  # seconds
@@ -24,7 +25,31 @@ TAIL = 256 << 10  # bytes of a journal that are looked through for its newest ro
 LONGEST_NAME = 200  # characters
 MAX_PENDING = 100_000  # rows kept while the disk is full; the oldest go first
 
+TAIL = 256 << 10  # bytes of a journal that tell its last step
 Row = tuple[float, int, int, dict[str, float], str]
+
+
+Steps = dict[tuple[str, str], int]  # (kind, series) -> its last step
+
+
+def last_steps(path: Path) -> Steps:
+    """Return how far a journal goes; cuts off a line that a dead writer left unfinished."""
+    found: Steps = {}
+    try:
+        with path.open("r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL))
+            tail = file.read()
+            whole = tail.rfind(b"\n") + 1
+            if whole != len(tail):
+                file.truncate(size - len(tail) + whole)
+    except FileNotFoundError:
+        return found
+    for line in tail[:whole].split(b"\n"):
+        row = metric_of(unframe(line) or {})
+        if row is not None and row.kind != "sys":
+            found.update({(row.kind, name): row.step for name in row.values})
+    return found
 
 
 class MetricsWriter:
@@ -32,16 +57,23 @@ class MetricsWriter:
 
     def __init__(self, path: Path) -> None:
         self.lost = 0  # rows the disk never took
+        self._on_file: Steps | None = last_steps(path) or None  # None: nothing comes twice
         self._journal = JournalWriter(path)
         self._rows: deque[Row] = deque()
         self._unwritten: list[Row] = []
         self._wake = threading.Event()
         self._closing = False
+        self._writing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()
 
     def add(self, step: int, epoch: int, values: dict[str, float], kind: str = "train") -> None:
-        """Take one row; `values` must not change afterwards."""
+        """Take one row; `values` must not change afterwards.
+
+        A step that is made again after a restart gives the same row, which is on file already.
+        """
+        if self._on_file is not None and self._repeats(step, values, kind):
+            return
         if len(values) > MAX_SERIES:
             self._add_in_parts(step, epoch, values, kind)
             return
@@ -50,10 +82,25 @@ class MetricsWriter:
         if len(rows) == FLUSH_ROWS:
             self._wake.set()
 
+    def _repeats(self, step: int, values: dict[str, float], kind: str) -> bool:
+        """Return whether the row is on file; with the first step that is not, nothing is any more."""
+        if kind == "sys":
+            return False
+        on_file = self._on_file or {}
+        known = all(step <= on_file.get((kind, name), -1) for name in values)
+        if kind == "train" and not known:
+            self._on_file = None
+        return known
+
     def _add_in_parts(self, step: int, epoch: int, values: dict[str, float], kind: str) -> None:
         items = list(values.items())
         for start in range(0, len(items), MAX_SERIES):
             self.add(step, epoch, dict(items[start : start + MAX_SERIES]), kind)
+
+    def flush(self) -> None:
+        """Return once all rows are on the disk, or the disk has refused them."""
+        self._flush()
+        self._journal.sync()
 
     def close(self) -> None:
         self._closing = True
@@ -70,6 +117,10 @@ class MetricsWriter:
         self.lost += len(self._unwritten)
 
     def _flush(self) -> None:
+        with self._writing:
+            self._write()
+
+    def _write(self) -> None:
         """Write what is there; rows that the disk refuses stay for the next turn."""
         while self._rows:
             self._unwritten.append(self._rows.popleft())

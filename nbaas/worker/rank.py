@@ -18,7 +18,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbaas.errors import EngineError, NbaasError
@@ -35,6 +35,7 @@ from nbaas.worker.waiting import TimedEngine
 
 if TYPE_CHECKING:
     from nbaas.bundle import Bundle
+    from nbaas.worker.course import Course
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 75
 
@@ -46,6 +47,7 @@ class Session(Protocol):
     def materialize(self, *trees: Any) -> None: ...
     def facts(self) -> dict[str, Any]: ...
     def request_stop(self) -> None: ...
+    def request_checkpoint(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -58,8 +60,13 @@ class StopRequest:
 
     def install(self) -> None:
         signal.signal(signal.SIGTERM, self._on_sigterm)
+        signal.signal(signal.SIGUSR2, self._on_sigusr2)
         # A forked child (a DataLoader worker) must die of SIGTERM as it would anywhere else.
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+    def _on_sigusr2(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self.session is not None:
+            self.session.request_checkpoint()
 
     def attach(self, session: Session) -> None:
         self.session = session
@@ -101,6 +108,9 @@ class Rank:
         self.stop = StopRequest()
         self.bundle: Bundle | None = None
         self.namespace: dict[str, Any] | None = None
+        self._course: Course | None = None
+        self._metrics: MetricsWriter | None = None
+        self._recorder: RankRecorder | None = None
         self._progress = ProgressWriter(self.paths.progress(rank))
         self._reports = Reports(self._progress, rank, report_fd)
 
@@ -136,10 +146,11 @@ class Rank:
         before = newest_values(journal, "sys")
         metrics = MetricsWriter(journal)
         vitals = Vitals(metrics, engine, before)
-        recorder = self._recorder(vitals, metrics)
+        recorder = self._recorder = self._make_recorder(vitals, metrics)
         scratch = self.paths.scratch(self.slot.rank)
         scratch.mkdir(parents=True, exist_ok=True)
         try:
+            self._metrics = metrics
             self.bundle = open_bundle(self.paths.bundle, self.blobs)
             observer = Observer(metrics, self._progress, vitals)
             session = activate(engine, observer, rank_scratch=scratch, batch=self.spec.batch)
@@ -157,7 +168,7 @@ class Rank:
             with contextlib.suppress(EngineError):
                 engine.shutdown()
 
-    def _recorder(self, vitals: Vitals, metrics: MetricsWriter) -> RankRecorder:
+    def _make_recorder(self, vitals: Vitals, metrics: MetricsWriter) -> RankRecorder:
         """Return what takes the calls of `nbaas.log`; of a rank above 0 nothing is kept."""
         if self.slot.rank:
             return RankRecorder(vitals, None, None)
@@ -177,9 +188,11 @@ class Rank:
         self._reports.phase(Phase.RUNNING)
         # The supervisor's own files are private; what the cell writes is as if written by the kernel.
         os.umask(self.spec.umask)
+        from nbaas.worker.saving import travels
+
         code = EXIT_DONE
         try:
-            self.bundle.execute(self.namespace, with_notes)
+            self._run_course(session)
         except BaseException as ended:
             if not _is_stop(ended):
                 self._return_after(ended, session)
@@ -187,11 +200,30 @@ class Rank:
             code = EXIT_STOPPED
         session.finish()
         # Every rank has come to the same place: what is still sharded can be gathered.
-        session.materialize(
-            {n: v for n, v in self.namespace.items() if not isinstance(v, ModuleType)}
-        )
+        session.materialize({n: v for n, v in self.namespace.items() if travels(n, v)})
         self._return(session)
         return code
+
+    def _run_course(self, session: Any) -> None:
+        """Run the cell, from its last checkpoint where the job has one."""
+        assert self.bundle is not None  # noqa: S101 - see _run_cell
+        assert self.namespace is not None  # noqa: S101
+        assert self._metrics is not None  # noqa: S101
+        assert self._recorder is not None  # noqa: S101
+        from nbaas.worker.course import Course
+
+        course = self._course = Course(
+            self.spec, self.paths, self.bundle, session, self._recorder, self.slot.rank
+        )
+        course.begin(self.namespace, self._metrics.flush, self._stops)
+        try:
+            self.bundle.execute(self.namespace, lambda tree: course.rewrite(with_notes(tree)))
+        finally:
+            course.end()
+
+    def _stops(self) -> None:
+        """The checkpoint before a stop is being written: worth waiting for."""
+        self._reports.phase(Phase.RETURNING)
 
     def _return_after(self, ended: BaseException, session: Session) -> None:
         """Bring back what there is when the cell raised; its own error is the one that counts."""
@@ -204,7 +236,7 @@ class Rank:
         """Write the values of the namespace and the facts about the run; rank 0 only."""
         self._reports.phase(Phase.RETURNING)
         sys.stdout.flush()
-        facts = session.facts()
+        facts = {**session.facts(), **(self._course.facts() if self._course else {})}
         # Reading values back must be plain torch again, not collectives that other ranks miss.
         session.close()
         if self.slot.rank != 0 or self.bundle is None or self.namespace is None:
@@ -227,8 +259,17 @@ class Rank:
     def _failed(self, failed: BaseException) -> int:
         failure = self._describe(failed)
         _write_json(self.paths.failure(self.slot.rank), to_json(failure))
-        print(failure.traceback, file=sys.stderr, flush=True)  # noqa: T201 - into the rank's log
+        # Where another rank's end is the cause and the gang may start again, one line says enough.
+        told = (
+            f"{failure.kind}: {failure.message}"
+            if self._may_restart(failure)
+            else failure.traceback
+        )
+        print(told, file=sys.stderr, flush=True)  # noqa: T201 - into the rank's log
         return EXIT_FAILED
+
+    def _may_restart(self, failure: RankFailure) -> bool:
+        return failure.secondary and self.spec.max_restarts > 0
 
     def _describe(self, failed: BaseException) -> RankFailure:
         # A collective that another rank left is never the cause.

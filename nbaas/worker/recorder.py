@@ -41,6 +41,15 @@ class RankRecorder:
         set_recorder(self)
         setattr(builtins, NOTE, self.note)
 
+    @property
+    def places(self) -> dict[str, int]:
+        """The last place of each series: what a run that goes on later begins with."""
+        return dict(self._series)
+
+    @places.setter
+    def places(self, series: dict[str, int]) -> None:
+        self._series = dict(series)
+
     def close(self) -> None:
         set_recorder(None)
         if self._pictures is not None:

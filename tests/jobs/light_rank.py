@@ -39,6 +39,7 @@ def main() -> None:
     reports = Reports(progress, rank, int(os.environ.pop("NBAAS_REPORT")))
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    signal.signal(signal.SIGUSR2, lambda number, _: None)  # it has nothing to save
     faulthandler.register(signal.SIGUSR1)
     streams.install()
     reports.phase(Phase.BORN)

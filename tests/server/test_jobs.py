@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from nbaas.jobs.job import open_job
 from nbaas.launchers.processes import start_time
 
 pytestmark = pytest.mark.ranks
@@ -213,3 +214,20 @@ def test_a_job_that_runs_has_left_nothing_yet(server, start_job):
     refused = server.get(f"nbaas/api/jobs/{job.id}/outputs")
     assert refused.status == 409
     assert "has not ended" in refused.json["error"]
+
+
+def test_a_job_that_was_killed_goes_on_under_a_new_id(server, start_job, eventually):
+    job = start_job(GOES_ON, name="goes-on")
+    eventually(in_state(server, job, "RUNNING"))
+    assert server.post(f"nbaas/api/jobs/{job.id}/checkpoint").status == 202
+    refused = server.post(f"nbaas/api/jobs/{job.id}/resume")
+    assert (refused.status, refused.json["error"]) == (409, "'goes-on' is RUNNING")
+    server.post(f"nbaas/api/jobs/{job.id}/kill")
+    eventually(in_state(server, job, "CANCELLED"))
+    assert server.post(f"nbaas/api/jobs/{job.id}/checkpoint").status == 409
+    answer = server.post(f"nbaas/api/jobs/{job.id}/resume")
+    assert answer.status == 201
+    going = open_job(server.home / "jobs" / answer.json["id"])
+    start_job.jobs.append(going)
+    assert (going.name, answer.json["resumed_from"]) == ("goes-on", job.id)
+    eventually(in_state(server, going, "RUNNING"))

@@ -69,7 +69,9 @@ def test_the_answers_about_a_real_job_are_as_described(server, start_job, descri
         path = operation.path.replace("{job_id}", job.id)
         body = b"{}" if operation.method == "post" else None
         answer = server.request(operation.method.upper(), path, body)
-        assert answer.status == operation.status, (path, answer.body)
+        # There is nothing to save of a job that is over; that answer is described, too.
+        status = 409 if path.endswith("/checkpoint") else operation.status
+        assert answer.status == status, (path, answer.body)
         check(described, operation, answer)
 
 

@@ -58,7 +58,9 @@ def run(settings: Settings) -> Iterator[Callable[..., Job]]:
     def run(cell: str, values: dict[str, Any] | None = None, *, ranks: int = 2, **fields: Any):
         slots = place(HostResources("here", 2), ranks=ranks)
         cold = fields.pop("cold", False)
+        extra = {k: fields.pop(k) for k in ("checkpoint_every", "max_restarts") if k in fields}
         spec = new_spec(replace(settings, warm=not cold), slots, engine="ddp", **fields)
+        spec = replace(spec, **extra)
         contents = capture_cell(cell, values or {}, execution_count=3, history=[])
         job = submit(settings, spec, lambda path: build_bundle(path, contents, settings.blobs))
         jobs.append(job)
