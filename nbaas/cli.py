@@ -12,7 +12,6 @@ import json
 import math
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +23,7 @@ from nbaas.deploy.commands import add_serving_commands
 from nbaas.errors import NbaasError, UsageError
 
 if TYPE_CHECKING:
-    from nbaas.jobs.job import Job, JobStatus
+    from nbaas.jobs.job import Job
 
 LOG_POLL = 0.2  # seconds between looks at a log that grows
 EXIT_STOPPED = 75  # finished its step and ended early, as a rank says it
@@ -84,7 +83,30 @@ def parser() -> Parser:
     top = Parser(prog="nbaas", description="Train and serve from a notebook cell.")
     top.add_argument("--version", action="version", version=f"nbaas {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    jobs = _command(commands, "jobs", run_jobs, "list the jobs, newest first")
+    _job_commands(commands)
+    endpoints = _command(commands, "endpoints", run_endpoints, "list what is served")
+    endpoints.add_argument("name", nargs="?", default="", help="the endpoint whose card is wanted")
+    endpoints.add_argument("--card", action="store_true", help="its model card, as Markdown")
+    endpoints.add_argument("--version", type=int, metavar="V", help="of this version")
+    endpoints.add_argument("--json", action="store_true", help="one JSON object a line")
+    _export_command(commands)
+    add_serving_commands(commands, _command)
+    doctor = _command(commands, "doctor", run_doctor, "what is here, what is missing, the way out")
+    doctor.add_argument("--fix", action="store_true", help="mend what crashes have left behind")
+    _engine_commands(commands)
+    for command in commands.choices.values():
+        command.set_defaults(flags=_flags(command))
+    return top
+
+
+def _job_commands(commands: Any) -> None:
+    jobs = _command(commands, "jobs", run_jobs, "list the jobs, newest first; prune old ones")
+    jobs.add_argument("action", nargs="?", choices=["prune"], help="remove jobs that are over")
+    jobs.add_argument("--keep", type=int, default=100, metavar="N", help="prune: the newest N stay")
+    jobs.add_argument(
+        "--days", type=float, default=7.0, metavar="D", help="prune: younger ones stay"
+    )
+    jobs.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
     jobs.add_argument("--limit", type=int, default=20, metavar="N")
     jobs.add_argument("--json", action="store_true", help="one JSON object a line")
     logs = _command(commands, "logs", run_logs, "print a rank's log")
@@ -99,6 +121,13 @@ def parser() -> Parser:
     stop = _command(commands, "stop", run_stop, "finish the step, save, end")
     stop.add_argument("name", help="name or id of the job")
     stop.add_argument("--now", action="store_true", help="kill it instead")
+    resume = _command(commands, "resume", run_resume, "go on from the last checkpoint")
+    resume.add_argument("name", help="name or id of a job that was stopped, failed or lost")
+    resume.add_argument("--ranks", type=int, metavar="N", help="on N ranks on the CPU")
+    resume.add_argument("--gpus", type=int, metavar="N", help="one rank on each of N GPUs")
+    resume.add_argument("--background", action="store_true", help="do not wait for its end")
+    save = _command(commands, "checkpoint", run_checkpoint, "save at the end of the loop's turn")
+    save.add_argument("name", help="name or id of the job")
     run = _command(commands, "run", run_run, "run a notebook's job once more, from its bundle")
     run.add_argument("bundle", help="name or id of the job, its folder, or the bundle in it")
     run.add_argument("--ranks", type=int, metavar="N", help="N ranks on the CPU")
@@ -106,18 +135,6 @@ def parser() -> Parser:
     run.add_argument("--name", default="", help="of the new job; made up where none is given")
     run.add_argument("--engine", default="", choices=["horovod", "ddp", "serial"])
     run.add_argument("--seed", type=int, metavar="S")
-    endpoints = _command(commands, "endpoints", run_endpoints, "list what is served")
-    endpoints.add_argument("name", nargs="?", default="", help="the endpoint whose card is wanted")
-    endpoints.add_argument("--card", action="store_true", help="its model card, as Markdown")
-    endpoints.add_argument("--version", type=int, metavar="V", help="of this version")
-    endpoints.add_argument("--json", action="store_true", help="one JSON object a line")
-    _export_command(commands)
-    add_serving_commands(commands, _command)
-    _command(commands, "doctor", run_doctor, "what is here, what is missing, the way out")
-    _engine_commands(commands)
-    for command in commands.choices.values():
-        command.set_defaults(flags=_flags(command))
-    return top
 
 
 def _command(commands: Any, name: str, run: Callable[..., int], about: str) -> Parser:
@@ -165,16 +182,22 @@ def run_engine_status(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0 if all(fact.ok or fact.optional for fact in facts) else 1
 
 
-def run_doctor(arguments: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
-    from nbaas.doctor import examine
+def run_doctor(arguments: argparse.Namespace, settings: Settings) -> int:
+    from nbaas.doctor import told
 
-    facts = examine(settings)
-    print("\n".join(fact.line() for fact in facts))
-    return 0 if all(fact.ok or fact.optional for fact in facts) else 1
+    lines, well = told(settings, fix=arguments.fix)
+    print("\n".join(lines))
+    return 0 if well else 1
 
 
 def run_jobs(arguments: argparse.Namespace, settings: Settings) -> int:
     from nbaas.jobs.store import list_jobs
+
+    if arguments.action == "prune":
+        from nbaas.widgets.ending import pruned
+
+        print(pruned(settings, arguments.keep, DAY * arguments.days, dry_run=arguments.dry_run))
+        return 0
 
     rows = [job_row(job) for job in list_jobs(settings, arguments.limit)]
     if not arguments.json:
@@ -259,9 +282,7 @@ def run_run(arguments: argparse.Namespace, settings: Settings) -> int:
     from nbaas.jobs.rerun import find_source, rerun
     from nbaas.launchers.devices import this_host
     from nbaas.placement import place
-    from nbaas.widgets.failure import failure_lines, failures_of
-    from nbaas.widgets.terminal import uncoloured
-    from nbaas.widgets.watch import watch_in_terminal
+    from nbaas.widgets.ending import watched_to_its_end
 
     source = find_source(settings, arguments.bundle)
     ranks, gpus = arguments.ranks, arguments.gpus
@@ -269,34 +290,32 @@ def run_run(arguments: argparse.Namespace, settings: Settings) -> int:
         on_gpu = source.spec.slots[0].gpu is not None
         ranks, gpus = (None, source.spec.world_size) if on_gpu else (source.spec.world_size, None)
     slots = place(this_host(), ranks=ranks, gpus=gpus)
-    # Told to end, it asks the ranks to finish their step, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     job = rerun(
         settings, source, slots,
         name=arguments.name, engine=arguments.engine, seed=arguments.seed,
     )  # fmt: skip
-    status = watch_in_terminal(job)
-    if failures := failures_of(job, status):
-        text = "\n".join(failure_lines(failures, job.spec.world_size))
-        print(text if sys.stderr.isatty() else uncoloured(text), file=sys.stderr)
-    elif status.reason and status.state.value != "SUCCEEDED":
-        print(f"nbaas: {job.name}: {status.reason}", file=sys.stderr)
-    return exit_code(status)
+    return watched_to_its_end(job)
 
 
-def exit_code(status: JobStatus) -> int:
-    """Return 0 for success, 75 for stopped early, 128 and the signal where one ended it, else 1."""
-    match status.state.value:
-        case "SUCCEEDED":
-            return 0
-        case "STOPPED":
-            return EXIT_STOPPED
-        case "CANCELLED":
-            return 128 + signal.SIGKILL
-        case "FAILED" if status.failure is not None:
-            code = status.ranks[status.failure.rank].exit_code or 1
-            return 128 - code if code < 0 else code
-    return 1
+def run_resume(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Go on with a job: rank 0's prints on stdout, the rest on stderr."""
+    from nbaas.launchers.devices import this_host
+    from nbaas.placement import place
+    from nbaas.widgets.ending import resumed
+
+    ranks, gpus = arguments.ranks, arguments.gpus
+    elsewhere = ranks is not None or gpus is not None
+    slots = place(this_host(), ranks=ranks, gpus=gpus) if elsewhere else ()
+    return resumed(settings, arguments.name, slots, wait=not arguments.background)
+
+
+def run_checkpoint(arguments: argparse.Namespace, settings: Settings) -> int:
+    from nbaas.jobs.store import find_job
+
+    job = find_job(settings, arguments.name)
+    job.checkpoint()
+    print(f"{job.name}: asked to save at the end of the loop's turn")
+    return 0
 
 
 def run_endpoints(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nbaas.config import Settings
 from nbaas.engines.status import Fact, engine_facts
+from nbaas.jobs.leftovers import find_leftovers, mend_all
 from nbaas.launchers.devices import this_host
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -28,6 +29,20 @@ def examine(settings: Settings) -> list[Fact]:
         folder_fact("cache", settings.cache, "NBAAS_CACHE"),
         browser_fact(),
     ]
+
+
+def told(settings: Settings, *, fix: bool) -> tuple[list[str], bool]:
+    """Return what there is to say, and whether all is well; with `fix` what crashes left is mended."""
+    facts = examine(settings)
+    left = find_leftovers(settings)
+    mark = "mended" if fix else "left"
+    failed = mend_all(left) if fix else []
+    lines = [fact.line() for fact in facts]
+    lines += [f"{mark:<7}  {item.kind:<18} {item.text}" for item in left]
+    lines += [f"failed   {line}" for line in failed]
+    if left and not fix:
+        lines.append("nbaas doctor --fix mends what crashes have left")
+    return lines, not failed and all(fact.ok or fact.optional for fact in facts)
 
 
 def device_facts() -> list[Fact]:
