@@ -25,6 +25,10 @@ test: setup
 	pytest $(PYTEST) || pytest --last-failed --last-failed-no-failures=none $(PYTEST)
 
 # The promises P60 to P71, which `make test` runs as well.
+.PHONY: test-faults
+test-faults: setup  # P1 to P30 with kill -9, full disks and clocks that jump; a table at the end
+	pytest -m faults $(PYTEST)
+
 .PHONY: test-security
 test-security: setup
 	pytest -m security $(PYTEST)
@@ -33,7 +37,7 @@ setup:
 	@bash .ci/setup
 
 # For those who want to know more; neither is needed to use or to check nbaas.
-.PHONY: corpus bench-semantics bench-serving bench-launch bench-capture
+.PHONY: corpus bench-semantics bench-serving bench-launch bench-capture bench-jobs
 
 corpus: setup  # every training cell on 1 to 4 ranks, as a table
 	python tests/corpus/run.py --all $(CORPUS)
@@ -43,6 +47,9 @@ bench-semantics: setup  # steps per second beside hand-written Horovod and DDP
 
 bench-serving: setup  # requests per second beside other servers
 	python tests/benchmarks/serving.py $(BENCH)
+
+bench-jobs: setup  # a supervisor's cost, a list of 10,000 jobs, a curve of 1,000,000 points
+	python tests/benchmarks/jobs.py $(BENCH)
 
 bench-launch: setup  # from submit to the first step, cold and warm
 	python tests/benchmarks/launch.py $(BENCH)

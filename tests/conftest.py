@@ -17,13 +17,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from nbaas.config import Settings
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from promises import (  # noqa: F401 - fixtures and hooks for all tests
+    JOBS,
+    chance,
+    promises_of,
+    pytest_runtest_logreport,
+    pytest_terminal_summary,
+    rounds,
+    tally,
+)
+
 ROOT = Path(__file__).parent.parent
 SECURITY = re.compile(r"test_p(?:6\d|7[01])_")  # the promises of the security suite
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the security suite by their names, wherever they stand."""
+    """Mark the tests of the security and the fault suite by their names, wherever they stand."""
     for item in items:
+        if set(promises_of(item.name)) & set(JOBS):
+            item.add_marker(pytest.mark.faults)
         if SECURITY.match(item.name) or "/tests/security/" in item.path.as_posix():
             item.add_marker(pytest.mark.security)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +113,38 @@ def test_p3_and_p5_p6_p20_p21_kill_at_random_points(
             took=took if pids and not over else 0.0,
         )
         assert tally.clean(), (tally, victim, state, job.paths.root)
+
+
+RESTARTS = """
+path = os.path.join(os.path.dirname(sys.argv[-2]), f"starts-{rank}")
+with open(path, "a") as file: file.write("x")
+for number in range(1, 31):
+    step(number, 0.005)
+    if rank == 1 and number == 10 and os.path.getsize(path) <= 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_p3_and_p6_a_kill_while_a_gang_starts_again(
+    start: Start, settings: Settings, tally, rounds, chance
+):
+    index = Index(settings)
+    for _ in range(rounds(40)):
+        job = start(RESTARTS, queue=False, max_restarts=3)
+        time.sleep(chance.uniform(0.3, 1.8))
+        history = job.history()
+        over = history.state is not None and history.state.final
+        before = [acknowledged(job, rank) for rank in (0, 1)]
+        signalled([history.supervisor[0]] if history.supervisor[0] else [], signal.SIGKILL)
+        allowed = {State.SUCCEEDED} if over else {State.LOST, State.SUCCEEDED}
+        state, took = settled(job, allowed, time.monotonic())
+        tally.add(
+            lost=lost_rows(job, before, index),
+            orphans=orphans(job),
+            wrong=state not in allowed,
+            took=0.0 if over else took,
+        )
+        assert tally.clean(), (tally, state, job.paths.root)
 
 
 @pytest.mark.parametrize("cause", ["SIGKILL", "SIGSEGV", "exit 1", "memory"])
@@ -326,3 +359,59 @@ def test_a_name_whose_supervisor_was_killed_can_be_used_again(start: Start, even
     os.kill(supervisor, signal.SIGKILL)
     eventually(lambda job=job: job.status().state is State.LOST)
     assert start("step(1)\n", 1, name="again", queue=False).wait(20).state is State.SUCCEEDED
+
+
+CLOCKED = """#!/bin/sh
+LD_PRELOAD={library} WALL_CLOCK_OFFSET={offset} exec {python} "$@"
+"""
+CLOCKED_LAUNCHER = """
+import sys
+from nbaas.jobs import submit
+submit.sys.executable = sys.argv[3]
+"""
+CLOCKED_LAUNCHER += LAUNCHER.replace("100", "300")
+
+
+def moved(job: Job, step: int) -> bool:
+    status = job.status()
+    return status.state.final or status.ranks[0].progress.step > step
+
+
+def test_p11_jumps_of_the_wall_clock_change_nothing(
+    settings: Settings, light_python: str, tmp_path: Path, tally, rounds, chance, eventually
+):
+    library, offset = tmp_path / "wall_clock.so", tmp_path / "offset"
+    source = Path(__file__).with_name("wall_clock.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    offset.write_text("0")
+    pythons = []
+    for number, python in enumerate((sys.executable, light_python)):
+        pythons.append(tmp_path / f"clocked-{number}")
+        pythons[-1].write_text(CLOCKED.format(library=library, offset=offset, python=python))
+        pythons[-1].chmod(0o755)
+    launcher = subprocess.run(
+        [sys.executable, "-c", CLOCKED_LAUNCHER, settings.home, pythons[1], pythons[0]],
+        input="clocked\n", stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    job = open_job(settings.jobs / launcher.stdout.strip())
+    eventually(lambda: job.status().state is State.RUNNING)
+    day, moments = 86400, []
+    for _ in range(max(20, rounds(100))):
+        seconds = chance.choice([-day, 400 * day, chance.randrange(-day, 400 * day)])
+        temporary = tmp_path / "offset.tmp"
+        temporary.write_text(str(seconds))
+        temporary.rename(offset)
+        step = job.status().ranks[0].progress.step
+        if not job.status().state.final:
+            eventually(lambda step=step: moved(job, step + 1))
+        moments.append(seconds)
+        status = job.status()
+        tally.add(wrong=bool(status.flags) or status.state not in (State.RUNNING, State.SUCCEEDED))
+    status = job.wait(30)
+    steps = [row.step for row in job.metrics(0).read()]
+    events = JournalReader(job.paths.events).read()
+    jumped = max(event["time"] for event in events) - min(event["time"] for event in events)
+    tally.add(wrong=status.state is not State.SUCCEEDED, lost=299 - len(steps))
+    assert steps == list(range(1, 300))
+    assert jumped > day / 2, "the clock of the supervisor did not jump"
+    assert tally.clean(), (tally, moments)
