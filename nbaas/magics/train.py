@@ -89,7 +89,7 @@ def train_cell(
         distributed = distribution(code.source, names, shell.namespace, len(spec.slots))
         return Plan(plan_table(spec, contents), distributed)
     if (spec.max_restarts or spec.checkpoint_every) and not loops_in(code.source):
-        print(f"nbaas: {places_note(code.source)}", file=sys.stderr)  # noqa: T201 - into the cell
+        print(f"nbaas: checkpoints {places_note(code.source)}", file=sys.stderr)  # noqa: T201 - into the cell
     epochs = epochs_in(code.source, shell.namespace)
     return _run(shell, settings, options, (spec, contents), epochs)
 
@@ -143,6 +143,7 @@ def plan_table(spec: JobSpec, contents: CellContents) -> Table:
     ]
     where = f"{describe(spec.slots)} ({spec.engine})"
     rows.append((f"total to {where}", "", size_text(contents.size), ""))
+    rows.append(("checkpoints", "", "", places_note(contents.cell.source)))
     return Table(("name", "kind", "size", "needed by"), tuple(rows))
 
 
@@ -153,8 +154,8 @@ def places_note(source: str) -> str:
     inside = "inside a function, with, try or if: not resumed in the middle"
     if not loops:
         where = f"; the loop in line {', '.join(hidden)} is {inside}" if hidden else ""
-        return f"checkpoints: between the statements of the cell only{where}"
-    text = f"checkpoints: before each turn of the loops in line {', '.join(loops)}"
+        return f"between the statements of the cell only{where}"
+    text = f"before each turn of the loops in line {', '.join(loops)}"
     return text + (f"; line {', '.join(hidden)}: {inside}" if hidden else "")
 
 

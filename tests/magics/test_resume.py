@@ -55,7 +55,7 @@ def test_what_cannot_be_resumed_is_refused_in_one_line(notebook: Notebook):
 
 def test_a_plan_says_where_the_cell_can_be_resumed(problem: Notebook):
     plan = problem.run("%%train --ranks 1 --plan" + LOOP)
-    assert "checkpoints: before each turn of the loops in line 2, 4" in plan.stdout
+    assert "before each turn of the loops in line 2, 4" in plan.texts()
     hidden = problem.run(
         "%%train --ranks 1 --max-restarts 1 --name hidden\n"
         "def f():\n    for n in range(2): pass\nf()\n"
