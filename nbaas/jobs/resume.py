@@ -37,6 +37,11 @@ def resume(settings: Settings, job: Job, slots: Sequence[Slot] = ()) -> Job:
         raise JobError(f"{job.name!r} is {state.value}", hint=f"%attach {job.name} shows it")
     if state is State.SUCCEEDED:
         raise JobError(f"{job.name!r} has come to its end", hint="run the cell again")
+    if job.spec.hosts and not slots:
+        raise JobError(
+            f"{job.name!r} ran on several hosts, and its checkpoint lies on one",
+            hint=f"%resume {job.name} --ranks 2 goes on here",
+        )
     point = newest_whole(job.paths.checkpoints)
     now = time.time()
     spec = replace(
@@ -45,6 +50,7 @@ def resume(settings: Settings, job: Job, slots: Sequence[Slot] = ()) -> Job:
         created=now,
         resumed_from=job.id,
         slots=tuple(slots) or job.spec.slots,
+        hosts=(),
         zygote=str(zygote.address()) if settings.warm and job.spec.zygote else "",
     )
 

@@ -131,7 +131,7 @@ class Supervisor:
             if self.spec.hosts and not self._wait_for_hosts():
                 disk.close()
                 self._finish()
-                return
+                return False
             slots = self.spec.slots
             with self.launcher.rendezvous(self.engine, self.paths, slots) as rendezvous:
                 self.gang.start(self.launcher, self.engine, rendezvous)
@@ -155,6 +155,8 @@ class Supervisor:
         history, gang = self.events.history, self.gang
         if self.purpose is not Purpose.FAILURE or history.restarts >= self.spec.max_restarts:
             return False
+        if self.spec.hosts:
+            return False  # a checkpoint lies on one host only
         failures = read_failures(self.paths, range(self.spec.world_size))
         blamed = culprit(gang.exits, failures)
         told = failures.get(blamed.rank) if blamed is not None else None
