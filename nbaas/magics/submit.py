@@ -17,6 +17,7 @@ from nbaas.capture import capture_cell
 from nbaas.capture.local import local_modules, write_modules
 from nbaas.config import Settings
 from nbaas.engines.base import engine_named
+from nbaas.errors import UsageError
 from nbaas.jobs.job import Job
 from nbaas.jobs.names import checked_name
 from nbaas.jobs.submit import new_spec, submit
