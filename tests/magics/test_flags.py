@@ -24,8 +24,8 @@ def test_a_flag_is_never_abbreviated_but_the_near_one_is_offered(parser):
 
 
 def test_a_flag_of_a_later_version_is_refused_by_name(parser):
-    with pytest.raises(UsageError, match="--max-restarts is not in this version"):
-        parser.read("--max-restarts 2", {})
+    with pytest.raises(UsageError, match="--shard-stream is not in this version"):
+        parser.read("--shard-stream", {})
 
 
 @pytest.mark.parametrize(
