@@ -33,6 +33,7 @@ class Settings:
     queue: bool = True  # a job waits until this user's other jobs leave room for its ranks
     warm: bool = True  # ranks are forked from a process that has torch imported
     zygote_idle: float = 1800.0  # that process ends after so long without a request
+    lease: float = 900.0  # endpoints outlive a stopped JupyterHub server by so long; 0: for ever
     large_value: int = 10 << 20  # a captured value over this is named before launch
     gpu_hour_price: float = 0.0  # what a GPU costs an hour; 0: jobs show no costs for it
     core_hour_price: float = 0.0  # what a processor core costs an hour

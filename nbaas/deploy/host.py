@@ -13,12 +13,14 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
 from nbaas.config import Settings, load_settings, own_folder
 from nbaas.deploy.control import runtime_folder, serve_control
 from nbaas.deploy.endpoints import Host, host_folder, state_path
+from nbaas.deploy.lease import expired
 from nbaas.deploy.registry import write_secret
 from nbaas.deploy.tls import Tls
 from nbaas.errors import DeployError
@@ -95,7 +97,7 @@ async def run_host(settings: Settings, host: str, port: int, tls: Tls | None = N
     }
     write_secret(_port_path(settings), str(state["port"]))
     write_secret(state_path(settings), json.dumps(state))
-    caretaker = loop.create_task(_stop_when_unneeded(this, folder / "lock"))
+    caretaker = loop.create_task(_stop_when_unneeded(this, folder / "lock", settings))
     await this.stopped.wait()
     caretaker.cancel()
     server.close()
@@ -103,11 +105,15 @@ async def run_host(settings: Settings, host: str, port: int, tls: Tls | None = N
     await this.stop()
 
 
-async def _stop_when_unneeded(host: Host, lock: Path) -> None:
-    """End the host when its home has been removed, or when nothing has been served for long."""
-    held, idle_since = _identity(lock), time.monotonic()
+async def _stop_when_unneeded(host: Host, lock: Path, settings: Settings) -> None:
+    """End the host when its home is gone, its lease is over, or nothing has been served for long."""
+    held, idle_since, started = _identity(lock), time.monotonic(), time.time()
     while True:
         await asyncio.sleep(LOOK_AROUND)
+        if expired(settings, started, time.time()):
+            print("the lease is over: the server of this hub has been stopped", file=sys.stderr)  # noqa: T201
+            host.stopped.set()
+            return
         if host.ledger.records or host.occupied:
             idle_since = time.monotonic()
         if _identity(lock) != held or time.monotonic() - idle_since > IDLE_STOP:

@@ -19,6 +19,7 @@ from nbaas.config import Settings
 from nbaas.deploy.children import log_tail
 from nbaas.deploy.control import ask
 from nbaas.deploy.endpoints import host_folder, search_path, state_path
+from nbaas.deploy.lease import lease_path, on_hub
 from nbaas.deploy.tls import Tls
 from nbaas.errors import DeployError, EndpointError
 from nbaas.launchers.environment import allowed_environment
@@ -47,6 +48,8 @@ def ensure_host(settings: Settings) -> None:
     if (lock := take_lock(lock_path)) is not None:
         try:
             state_path(settings).unlink(missing_ok=True)
+            if not on_hub():
+                lease_path(settings).unlink(missing_ok=True)  # of a hub that shared this home
             _spawn_host(settings, lock)
         finally:
             os.close(lock)  # the host's copy keeps it

@@ -7,6 +7,7 @@ endpoint needs: both outlive the server, and are found again by their files.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from jupyter_server._tz import utcnow
 from jupyter_server.extension.application import ExtensionApp
 
-from nbaas.config import load_settings
+from nbaas.config import Settings, load_settings
+from nbaas.deploy.lease import RENEWALS, on_hub, renew
 from nbaas.errors import NbaasError
 from nbaas.server.base import THREADS, Context
 from nbaas.server.endpoints import EndpointIndex, TokenCheck, locate
@@ -69,6 +71,7 @@ class NbaasExtension(ExtensionApp):
         self._tasks = (
             asyncio.create_task(live.run(active)),
             asyncio.create_task(_stay_active(active, shared)),
+            asyncio.create_task(_keep_lease(self.settings["nbaas_context"].settings)),
         )
 
     async def stop_extension(self) -> None:
@@ -76,6 +79,14 @@ class NbaasExtension(ExtensionApp):
             task.cancel()
         context: Context = self.settings["nbaas_context"]
         context.close()
+
+
+async def _keep_lease(settings: Settings) -> None:
+    """On a hub, let the endpoints run for as long as this server does, and one lease more."""
+    while on_hub() and settings.lease > 0:
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(renew, settings)
+        await asyncio.sleep(settings.lease / RENEWALS)
 
 
 async def _stay_active(active: asyncio.Event, shared: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import torch
 
 from nbaas.deploy import client
 from nbaas.deploy.hosting import ensure_host, read_state
+from nbaas.deploy.lease import lease_path, renew
 from nbaas.deploy.registry import version_folder
 from nbaas.errors import BundleError, DeployError, EndpointError
 from tests.deploy.conftest import SIGKILL, Endpoint, Notebook, ask, deployed, exchange, mlp
@@ -309,6 +310,49 @@ def test_a_host_whose_home_is_removed_ends(settings, eventually):
     family = [pid, *(p.pid for p in psutil.Process(pid).children(recursive=True))]
     shutil.rmtree(settings.home)
     eventually(lambda: not any(psutil.pid_exists(p) for p in family), timeout=20)
+
+
+def test_p48_endpoints_of_a_hub_outlive_its_server_by_the_lease_and_no_longer(
+    alone, notebook, eventually, monkeypatch
+):
+    monkeypatch.setenv("JUPYTERHUB_USER", "ann")
+    on_hub = replace(alone, lease=3.0)
+    notebook.run("""
+import time
+from torch import nn
+class Slow(nn.Module):
+    def forward(self, x):
+        time.sleep(0.05)
+        return x
+""")
+    renew(on_hub)
+    endpoint = deployed(alone, notebook["Slow"](), "leased", torch.ones(1, 3))
+    address, token, pid = endpoint.address, endpoint.token, read_state(alone)["pid"]
+    family = [pid, *(p.pid for p in psutil.Process(pid).children(recursive=True))]
+    statuses = []
+
+    async def asked_until_it_ends():
+        """Ask on connections of our own until none is taken."""
+        while True:
+            try:
+                where = (address, "POST", endpoint.plain)
+                answered = await exchange(*where, token=token, body=b"[[1, 1, 1]]")
+            except ConnectionRefusedError:
+                return
+            except (OSError, asyncio.IncompleteReadError):
+                continue  # the door was closing
+            statuses.append(answered.status)
+            if len(statuses) == 20:
+                renew(on_hub)  # the server is back for a moment
+
+    asyncio.run(asyncio.wait_for(asked_until_it_ends(), 60))
+    assert len(statuses) > 20
+    assert set(statuses) <= {200, 503}
+    eventually(lambda: not any(psutil.pid_exists(p) for p in family), timeout=20)
+    monkeypatch.delenv("JUPYTERHUB_USER")
+    ensure_host(alone)  # without a hub, on the same home
+    assert not lease_path(alone).exists()
+    assert endpoint.address == address
 
 
 def test_two_starts_at_a_time_make_one_host(alone):
