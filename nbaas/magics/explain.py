@@ -14,7 +14,7 @@ from nbaas.deploy.explanations import Attributions, ask_why
 from nbaas.errors import UsageError
 from nbaas.magics.flags import LineParser, whole_number
 from nbaas.magics.shell import Shell
-from nbaas.magics.words import evaluate, split_line
+from nbaas.magics.words import evaluate, fill_in, split_line
 from nbaas.widgets.figure import WIDTH
 
 TOLD = 3  # parts of a row that its line of text names
@@ -133,10 +133,12 @@ class Explanation:
 
 def explain(shell: Shell, parser: LineParser, line: str) -> Explanation:
     """Return why an endpoint answers as it does: `%explain digits x[:3]`."""
-    found = parser.read_words(split_line(line))
+    space = shell.namespace
+    # Braces of an expression are its own; a $name is filled in as everywhere.
+    words = [fill_in(word, space) if "$" in word else word for word in split_line(line)]
+    found = parser.read_words(words)
     if not found.name or not found.input:
         raise UsageError("%explain needs an endpoint and an input", hint="%explain digits x[:3]")
-    space = shell.namespace
     return explained(
         found.name,
         evaluate(found.input, space),
