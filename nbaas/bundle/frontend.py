@@ -9,10 +9,12 @@ import builtins
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import re
+import string
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from nbaas.bundle import displays
@@ -57,11 +59,45 @@ class Shell:
         exec(line, vars(sys.modules[NOTEBOOK]))  # noqa: S102 - the user's own cell
 
     def system(self, command: str) -> None:
+        command = filled_in(command, sys._getframe(1))  # noqa: SLF001 - the names where the line stands
         subprocess.run(command, shell=True, check=False)  # noqa: S602 - a `!` line of the user's
 
     def getoutput(self, command: str, **_: Any) -> list[str]:
+        command = filled_in(command, sys._getframe(1))  # noqa: SLF001 - likewise
         done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)  # noqa: S602
         return done.stdout.splitlines()
+
+
+class _Names(string.Formatter):
+    """Fills `{expression}` and `$name` in, as IPython does."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self._names = names
+
+    def parse(self, text: Any) -> Iterator[Any]:
+        for literal, *field in super().parse(text):
+            yield (_DOLLAR.sub(self._value, literal), *field)
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:  # noqa: ARG002 - the base's
+        return eval(field_name, self._names), field_name  # noqa: S307 - the user's own line
+
+    def _value(self, found: re.Match[str]) -> str:
+        if not found[1]:
+            return "$"
+        root = found[1].partition(".")[0]
+        # A variable of the shell's stays for the shell.
+        return str(eval(found[1], self._names)) if root in self._names else found[0]  # noqa: S307 - likewise
+
+
+_DOLLAR = re.compile(r"\$(?:\$|([A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)*))")
+
+
+def filled_in(command: str, frame: types.FrameType) -> str:
+    """Return a `!` line with the values of its names; unchanged, as in IPython, where one has none."""
+    try:
+        return _Names({**frame.f_globals, **frame.f_locals}).vformat(command, (), {})
+    except Exception:  # noqa: BLE001 - braces of the shell's own, or whatever the expression raises
+        return command
 
 
 _SHELL = Shell()

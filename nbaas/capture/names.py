@@ -11,7 +11,7 @@ import ast
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from nbaas.capture.syntax import global_reads, leaves, magic_code, signature
+from nbaas.capture.syntax import global_reads, leaves, magic_code, shell_reads, signature
 
 ReadsOf = Callable[[str], Iterable[str]]
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -264,4 +264,6 @@ class _Flow(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         if (code := magic_code(node)) is not None:
             self.block(ast.parse(code).body)
+        for name in shell_reads(node):
+            self.read(name)
         self.generic_visit(node)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
+import string
 import symtable
 
+_DOLLAR = re.compile(r"\$([A-Za-z_]\w*)")
 _CODE_MAGICS = frozenset(["time", "timeit", "prun", "capture"])
 
 
@@ -23,6 +26,23 @@ def magic_code(node: ast.Call) -> str | None:
     except SyntaxError:
         return None
     return str(words[-1])
+
+
+def shell_reads(node: ast.Call) -> tuple[str, ...]:
+    """Return the names that IPython fills into the `!` line that became this call: `{n + 1}`, `$n`."""
+    if not isinstance(node.func, ast.Attribute) or node.func.attr not in ("system", "getoutput"):
+        return ()
+    words = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+    command = str(words[0]) if words else ""
+    names = {found[1]: None for found in _DOLLAR.finditer(command)}
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(command) if field]
+        trees = [ast.parse(field, mode="eval") for field in fields]
+    except (ValueError, SyntaxError):  # braces of the shell's own
+        trees = []
+    for tree in trees:
+        names |= {n.id: None for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    return tuple(names)
 
 
 def signature(arguments: ast.arguments) -> list[ast.expr]:

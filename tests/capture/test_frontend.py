@@ -49,6 +49,17 @@ def test_magics_that_make_sense_work_and_others_say_so(notebook):
         notebook.train("get_ipython().run_line_magic('pip', 'install x')")
 
 
+def test_a_shell_line_is_filled_in_from_the_notebook_and_the_cell(notebook):
+    notebook.cell("word = 'hello'\nlayers = [1, 2]")
+    notebook.train("""
+        epoch = 3
+        get_ipython().system('echo {epoch + 1} $word {layers[1]} $HOME_OF_NOBODY! {{x}}')
+        kept = get_ipython().getoutput("awk 'BEGIN { print 1 }'")
+    """)
+    assert "4 hello 2 ! {x}" in notebook.output
+    assert notebook["kept"] == ["1"]
+
+
 def test_the_shell_itself_does_not_travel(notebook):
     from IPython.core.autocall import ZMQExitAutocall
 
