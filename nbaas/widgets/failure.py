@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from nbaas.jobs.blame import read_failures
+from nbaas.jobs.blame import log_tail, read_failures
 from nbaas.jobs.job import Job, JobStatus
+from nbaas.jobs.stacks import DUMP_LINES, cell_labels, tidied
 from nbaas.records import RankFailure
 
 WITHOUT_WORDS = frozenset({"Killed", "Exited"})  # a rank that could not say why
@@ -18,7 +20,11 @@ def failures_of(job: Job, status: JobStatus) -> list[RankFailure]:
     if status.failure is None:
         return []
     others = [rank for rank in range(job.spec.world_size) if rank != status.failure.rank]
-    return [status.failure, *read_failures(job.paths, others).values()]
+    first = status.failure
+    if first.kind in WITHOUT_WORDS:
+        words = tidied(log_tail(job.paths, first.rank, DUMP_LINES), cell_labels(job))
+        first = replace(first, traceback=words)
+    return [first, *read_failures(job.paths, others).values()]
 
 
 def failure_lines(failures: Sequence[RankFailure], world_size: int) -> list[str]:

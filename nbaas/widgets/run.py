@@ -167,9 +167,10 @@ class RunView:
 
     def title(self, now: float) -> str:
         """Return where the run stands, without values: above the figure."""
-        what = [
-            f"{self.spec.name}: {self.state.value.lower()} on {self.where} ({self.spec.engine})"
-        ]
+        state = self.state.value.lower()
+        if "QUEUED" in self.flags:
+            state = f"waiting for room ({self.reason}) to run"
+        what = [f"{self.spec.name}: {state} on {self.where} ({self.spec.engine})"]
         epochs = f" of {self.progress.epochs}" if self.progress.epochs else ""
         if self.progress.epoch and self.state.final:
             what.append(f"{self.progress.epoch} epoch{'s' if self.progress.epoch > 1 else ''}")
@@ -189,7 +190,7 @@ class RunView:
         if status.failure is not None:
             what = status.failure
             return f"rank {what.rank}: {what.kind}: {what.message}"
-        if status.state is State.STARTING:
+        if status.state is State.STARTING and "QUEUED" not in status.flags:
             up = sum(rank.progress.phase >= Phase.JOINED for rank in status.ranks)
             return f"{up} of {len(self.ranks)} ranks up"
         return status.reason

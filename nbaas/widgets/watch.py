@@ -21,6 +21,7 @@ from nbaas.jobs.cost import cost_of, prices_of
 from nbaas.jobs.follow import Update, follow
 from nbaas.jobs.job import Job, JobStatus
 from nbaas.jobs.pictures import png_of
+from nbaas.jobs.stacks import cell_labels, stall_report, tidied
 from nbaas.placement import describe
 from nbaas.widgets.outputs import picture_message
 from nbaas.widgets.replay import read_facts
@@ -29,22 +30,30 @@ from nbaas.widgets.terminal import Show, TerminalShow
 
 LOG_SHOWN = 400  # lines of a rank's log that a panel shows
 PRINTED = 2_000_000  # characters that a cell prints; what comes after is in the log only
+QUIET = 1.0  # seconds without news after which what is shown is brought up to date all the same
+STACKS_WRITTEN = 0.3  # seconds that ranks get to write their stacks, which they were just asked to
 LAST_WORDS = 2_000  # characters printed at the end where the middle was left out
 
 
 class Feed:
-    """The updates of a job, read by a thread; iterating waits, and may be interrupted and resumed."""
+    """The updates of a job, read by a thread; iterating waits, and may be interrupted and resumed.
+
+    None comes where there was no news for a while: what was left out for its rate is due then.
+    """
 
     def __init__(self, job: Job) -> None:
         self._updates: queue.SimpleQueue[Update | BaseException | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, args=(job,), name="follow", daemon=True).start()
 
     # Not a generator: that would be over after an interrupt.
-    def __iter__(self) -> Iterator[Update]:
+    def __iter__(self) -> Iterator[Update | None]:
         return self
 
-    def __next__(self) -> Update:
-        update = self._updates.get()
+    def __next__(self) -> Update | None:
+        try:
+            update = self._updates.get(timeout=QUIET)
+        except queue.Empty:
+            return None
         if update is None:
             raise StopIteration
         if isinstance(update, BaseException):
@@ -112,6 +121,8 @@ class Watch:
         self.interrupts = 0
         self._printed = 0  # characters, those that were left out included
         self._left_out = ""  # the end of what was not printed
+        self._stalled = False
+        self._labels = cell_labels(job)
 
     def in_cell(self) -> JobStatus:
         """Return the final status; prints and figures of rank 0 appear in the cell as they come.
@@ -123,8 +134,9 @@ class Watch:
         while True:
             try:
                 for update in updates:
-                    self._take(update)
-                    self._print(update)
+                    if update is not None:
+                        self._take(update)
+                        self._print(update)
                     self.show.update(self.run)
                 break
             except KeyboardInterrupt:
@@ -135,7 +147,8 @@ class Watch:
     def in_background(self) -> None:
         """Keep the panel up to date until the job is over; to be called in a thread."""
         for update in Feed(self.job):
-            self._take(update)
+            if update is not None:
+                self._take(update)
             self.show.update(self.run)
         self.finish()
 
@@ -157,10 +170,18 @@ class Watch:
             # The rank has written its stack to its log as well; the cell shows it once, at the end.
             before, found, after = text.partition(failure.traceback)
             text = before + after.lstrip("\n") if found else text
-        if text:
+        if text := tidied(text, self._labels, crashes_only=True):
             self._write(text)
+        self._tell_stall(stalled="STALLED" in update.status.flags)
         for rich in update.displays:
             self.show.display(rich["data"], rich["metadata"])
+
+    def _tell_stall(self, *, stalled: bool) -> None:
+        """Say once where the ranks stand when they have stopped moving."""
+        if stalled and not self._stalled:
+            time.sleep(STACKS_WRITTEN)
+            self._write(stall_report(self.job))
+        self._stalled = stalled
 
     def _write(self, text: str) -> None:
         """Print up to PRINTED characters: a flood would make the notebook too large to open."""
