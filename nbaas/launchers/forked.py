@@ -21,9 +21,7 @@ from nbaas.records import JobPaths
 
 BLANK_TAG = "-" * 24  # the length of a job's id; a forked rank writes its own into the same place
 ANSWER_TIMEOUT = 15.0  # seconds: a zygote that was just started is still importing
-READY_TIMEOUT = (
-    2.0  # seconds for one that has imported everything: longer, and starting cold is faster
-)
+READY_TIMEOUT = 2.0  # seconds for one that has imported everything: cold is faster then
 EXIT_TIMEOUT = 1.0  # seconds between a rank's end and the zygote's word about it
 MAX_MESSAGE = 1 << 17  # bytes
 
