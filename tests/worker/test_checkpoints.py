@@ -16,7 +16,7 @@ from nbaas.placement import HostResources, place
 from nbaas.records import State
 from nbaas.worker.checkpoints import newest_whole
 
-pytestmark = pytest.mark.ranks
+pytestmark = [pytest.mark.ranks, pytest.mark.usefixtures("warm")]  # forked: a start is 0.1 s
 
 Run = Callable[..., Job]
 HEAD = """
