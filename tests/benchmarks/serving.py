@@ -1,6 +1,7 @@
 """nbaas beside the servers people would pick: same models, same machine, one run; wrk as the load.
 
-`python tests/benchmarks/serving.py [--seconds 4] [--servers nbaas,starlette] [--models mlp,cnn]` prints
+`python tests/benchmarks/serving.py [--rounds 2] [--seconds 2] [--servers nbaas,starlette]
+[--models mlp,cnn] [--figure serving.png]` prints
 requests/s, p50 and p99 at 1, 8 and 32 connections, memory and start-up for every server that is
 installed, and, last, `best-peer ratio: R`: throughput of nbaas over the best peer, small MLP, JSON, 32
 connections.  Ratios of one run on a quiet machine mean something, absolute figures little.
@@ -82,35 +83,66 @@ class Server:
     start: float  # seconds to the first answer
 
 
+@dataclass(frozen=True)
+class Row:
+    """One server: what wrk saw by number of connections, its memory and its start."""
+
+    by_connections: dict[int, Measured]
+    memory: float  # MB, shared pages divided
+    start: float  # seconds
+
+    def __getitem__(self, connections: int) -> Measured:
+        return self.by_connections[connections]
+
+
+def better(before: Row | None, now: Row) -> Row:
+    """Return the round of higher throughput at each number of connections."""
+    if before is None:
+        return now
+    best = {c: max(before[c], now[c], key=lambda m: m.rate) for c in CONNECTIONS}
+    return Row(best, min(before.memory, now.memory), min(before.start, now.start))
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     wanted = arguments.servers.split(",")
-    table: dict[str, dict[str, dict[int, Measured]]] = {}
+    table: dict[str, dict[str, Row]] = {}
+    here = [name for name in wanted if is_here(name)]
     for model in arguments.models.split(","):
-        for name in wanted:
-            if (
-                name.partition("-")[0] != "nbaas"
-                and importlib.util.find_spec(MODULES[name]) is None
-            ):
-                print(f"{name}: not installed, left out")
-                continue
-            table.setdefault(model, {})[name] = measured(name, model, arguments.seconds)
+        # Round after round, so that what else the machine does hits each server alike.
+        for _ in range(arguments.rounds):
+            for name in here:
+                seen = measured(name, model, arguments.seconds)
+                table.setdefault(model, {})[name] = better(table.get(model, {}).get(name), seen)
     for model, rows in table.items():
+        show_table(model, rows)
         show_ratios(model, rows)
+    if arguments.figure:
+        draw(table, arguments.figure)
     ratio = best_peer_ratio(table.get("mlp", {}))
     print(f"best-peer ratio: {ratio:.2f}" if ratio else "best-peer ratio: no peer was measured")
     return 0
 
 
+def is_here(name: str) -> bool:
+    """Whether a server can be started; says so where it cannot."""
+    found = name.startswith("nbaas") or importlib.util.find_spec(MODULES[name]) is not None
+    if not found:
+        print(f"{name}: not installed, left out")
+    return found
+
+
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    made.add_argument("--seconds", type=float, default=4.0, help="of each wrk run")
+    made.add_argument("--seconds", type=float, default=2.0, help="of each wrk run")
+    made.add_argument("--rounds", type=int, default=2, help="of which the better counts")
+    made.add_argument("--figure", type=Path, help="where bars of the throughput are drawn")
     made.add_argument("--servers", default="nbaas,starlette,fastapi,tornado,mosec,litserve")
     made.add_argument("--models", default="mlp,cnn")
     return made
 
 
-def measured(name: str, model: str, seconds: float) -> dict[int, Measured]:
+def measured(name: str, model: str, seconds: float) -> Row:
     """Return what wrk saw of one server by number of connections; prints it as it goes."""
     with tempfile.TemporaryDirectory(prefix="nbaas-bench-") as folder:
         root = Path(folder)
@@ -128,7 +160,7 @@ def measured(name: str, model: str, seconds: float) -> dict[int, Measured]:
     failed = sum(m.errors for m in rows.values())
     print(f"{model:4} {name:10} {cells}  {memory:5.0f} MB  start {found.start:4.1f} s"
           + (f"  {failed} errors" if failed else ""), flush=True)  # fmt: skip
-    return rows
+    return Row(rows, memory, found.start)
 
 
 def example_of(model: str) -> str:
@@ -299,7 +331,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def show_ratios(model: str, rows: dict[str, dict[int, Measured]]) -> None:
+def show_table(model: str, rows: dict[str, Row]) -> None:
+    """Print what every server did: throughput and latency, memory, start-up."""
+    head = [f"{c} conn: req/s   p50   p99 ms" for c in CONNECTIONS]
+    print(f"\n{model:4} {'server':10} | {' | '.join(head)} | MB    start s")
+    for name, row in rows.items():
+        cells = [f"{row[c].rate:13.0f} {row[c].p50:6.2f} {row[c].p99:7.2f}" for c in CONNECTIONS]
+        print(f"{model:4} {name:10} | {' | '.join(cells)} | {row.memory:4.0f}  {row.start:5.1f}")
+
+
+def draw(table: dict[str, dict[str, Row]], path: Path) -> None:
+    """Draw the throughput of every server at 32 connections, one panel a model."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, len(table), figsize=(5 * len(table), 3), squeeze=False)
+    for axes, (model, rows) in zip(panels[0], table.items(), strict=True):
+        ordered = sorted(rows.items(), key=lambda item: item[1][32].rate)
+        colours = ["tab:orange" if name.startswith("nbaas") else "tab:gray" for name, _ in ordered]
+        bars = axes.barh(
+            [name for name, _ in ordered], [row[32].rate for _, row in ordered], color=colours
+        )
+        axes.bar_label(bars, fmt="{:,.0f}", padding=3)
+        axes.set_title(f"{model}, 32 connections: requests/s", loc="left", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.2)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def show_ratios(model: str, rows: dict[str, Row]) -> None:
     """Print nbaas over each peer: throughput and latency at every number of connections."""
     ours = rows.get("nbaas")
     if ours is None:
@@ -315,7 +378,7 @@ def show_ratios(model: str, rows: dict[str, dict[int, Measured]]) -> None:
             print(f"{model:4} nbaas / {name:10} {cells}")
 
 
-def best_peer_ratio(rows: dict[str, dict[int, Measured]]) -> float:
+def best_peer_ratio(rows: dict[str, Row]) -> float:
     peers = [row[32].rate for name, row in rows.items() if not name.startswith("nbaas")]
     return rows["nbaas"][32].rate / max(peers) if peers and "nbaas" in rows else 0.0
 
