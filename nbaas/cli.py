@@ -91,6 +91,9 @@ def parser() -> Parser:
     endpoints.add_argument("--json", action="store_true", help="one JSON object a line")
     _export_command(commands)
     add_serving_commands(commands, _command)
+    hosts = _command(commands, "hosts", run_hosts, "what this machine and the configured ones have")
+    hosts.add_argument("action", nargs="?", choices=["check"], help="say what each host lacks")
+    hosts.add_argument("--json", action="store_true", help="one JSON object a line")
     doctor = _command(commands, "doctor", run_doctor, "what is here, what is missing, the way out")
     doctor.add_argument("--fix", action="store_true", help="mend what crashes have left behind")
     _engine_commands(commands)
@@ -188,6 +191,23 @@ def run_doctor(arguments: argparse.Namespace, settings: Settings) -> int:
     lines, well = told(settings, fix=arguments.fix)
     print("\n".join(lines))
     return 0 if well else 1
+
+
+def run_hosts(arguments: argparse.Namespace, settings: Settings) -> int:
+    from nbaas.launchers.facts import facts_here
+    from nbaas.launchers.survey import Surveyed, survey, verdicts
+    from nbaas.placement import configured_hosts
+    from nbaas.records import Host
+
+    answers = survey([entry.host for entry in configured_hosts(settings.clusters)], settings)
+    if not arguments.action:
+        here = facts_here(settings)
+        answers.insert(0, Surveyed(Host(here.hostname), here, asked=time.time()))
+    found = verdicts(answers, settings.engine if arguments.action else "")
+    rows = [{"host": line.host, "state": line.text, "mend": line.hint} for line in found]
+    empty = 'no hosts yet; config.toml: [clusters.lab] hosts = ["a:2", "b:2"]'
+    show(rows, as_json=arguments.json, empty=empty)
+    return 0 if all(line.ok for line in found) else 1
 
 
 def run_jobs(arguments: argparse.Namespace, settings: Settings) -> int:

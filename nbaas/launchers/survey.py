@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nbaas.config import Settings
 from nbaas.errors import HostError
-from nbaas.launchers.facts import HostFacts, clock_skew, lacks
+from nbaas.launchers.facts import HostFacts, clock_skew, lacks, versions_here
 from nbaas.launchers.frames import FrameReader, read_available
 from nbaas.launchers.link import facts_from
 from nbaas.launchers.ssh import agent_command, explained, start_agent
@@ -46,6 +46,36 @@ class Surveyed:
         if skew := clock_skew(self.facts, self.asked):
             found.append((f"its clock is {skew:+.0f} s off", "timedatectl set-ntp true, there"))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One line about a host: what it has, or one thing that it lacks and what mends that."""
+
+    host: str
+    ok: bool
+    text: str
+    hint: str = ""
+
+
+def free_text(facts: HostFacts) -> str:
+    """Return '3 of 4 GPUs' or '2 of 8 cores'."""
+    if facts.gpus:
+        return f"{len(facts.gpus) - len(facts.busy_gpus)} of {len(facts.gpus)} GPUs"
+    return f"{max(0, facts.cores - facts.busy_ranks)} of {facts.cores} cores"
+
+
+def verdicts(answers: Sequence[Surveyed], engine: str) -> list[Verdict]:
+    """Return at least one line for each host."""
+    lines = []
+    for answer in answers:
+        wrong = answer.wrong(versions_here(), engine)
+        lines += [Verdict(answer.host.name, ok=False, text=text, hint=hint) for text, hint in wrong]
+        if not wrong and answer.facts is not None:
+            facts = answer.facts
+            has = f"ready: {free_text(facts)} free, {facts.free / 2**30:.1f} GiB of disk"
+            lines.append(Verdict(answer.host.name, ok=True, text=f"{has}, {facts.executable}"))
+    return lines
 
 
 def survey(hosts: Sequence[Host], settings: Settings) -> list[Surveyed]:

@@ -12,9 +12,10 @@ from nbaas.errors import UsageError
 from nbaas.jobs.job import Job
 from nbaas.jobs.store import find_job, list_jobs
 from nbaas.launchers.facts import facts_here
+from nbaas.launchers.survey import free_text
 from nbaas.magics.flags import LineParser, whole_number
 from nbaas.magics.handle import JobHandle
-from nbaas.magics.placing import HEADER, free_text, other_rows
+from nbaas.magics.placing import HEADER, other_rows
 from nbaas.magics.shell import Shell
 from nbaas.magics.tables import Table, ago
 from nbaas.magics.train import watched

@@ -5,7 +5,6 @@ Rule: every host is asked before anything is captured; what it lacks is an error
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,8 @@ from nbaas.errors import HostError, UsageError
 from nbaas.launchers.devices import this_host
 from nbaas.launchers.facts import HostFacts, facts_here, misnamed, versions_here
 from nbaas.launchers.network import names_this_host, route_to
-from nbaas.launchers.survey import Surveyed, survey
-from nbaas.magics.tables import Table, size_text
+from nbaas.launchers.survey import Surveyed, free_text, survey, verdicts
+from nbaas.magics.tables import Table
 from nbaas.placement import (
     HostResources,
     HostSlots,
@@ -111,6 +110,7 @@ def _resources(name: str, facts: HostFacts) -> HostResources:
     return HostResources(name, facts.cores, facts.gpus)
 
 
+NO_HOSTS = 'config.toml: [clusters.lab] hosts = ["a:2", "b:2"]'
 HEADER = ("host", "cores", "GPUs", "free", "jobs", "state")
 
 
@@ -130,29 +130,9 @@ def _row(answer: Surveyed) -> tuple[str, ...]:
             ", ".join(facts.jobs), state)  # fmt: skip
 
 
-def free_text(facts: HostFacts) -> str:
-    """Return '3 of 4 GPUs' or '2 of 8 cores'."""
-    if facts.gpus:
-        return f"{len(facts.gpus) - len(facts.busy_gpus)} of {len(facts.gpus)} GPUs"
-    return f"{max(0, facts.cores - facts.busy_ranks)} of {facts.cores} cores"
-
-
-def check_rows(settings: Settings, names: Sequence[str] = ()) -> list[tuple[str, str, str]]:
-    """Return (host, what it has or lacks, what mends it) for each host of config.toml."""
-    entries = [entry.host for entry in configured_hosts(settings.clusters)]
-    hosts = [host for host in entries if not names or host.name in names]
-    rows = []
-    for answer in survey(hosts, settings):
-        wrong = answer.wrong(versions_here(), settings.engine)
-        rows += [(answer.host.name, text, mend) for text, mend in wrong]
-        if not wrong and answer.facts is not None:
-            facts = answer.facts
-            has = f"ready: {free_text(facts)} free, {size_text(facts.free)} of disk"
-            rows.append((answer.host.name, f"{has}, {facts.executable}", ""))
-    return rows
-
-
 def check_table(settings: Settings) -> Table:
-    hint = 'config.toml: [clusters.lab] hosts = ["a:2", "b:2"]'
-    rows = tuple(check_rows(settings))
-    return Table(("host", "state", "what mends it"), rows, empty=f"no hosts yet; {hint}")
+    """Return what each host of config.toml has, or lacks and what mends it; asked now."""
+    hosts = [entry.host for entry in configured_hosts(settings.clusters)]
+    found = verdicts(survey(hosts, settings), settings.engine)
+    rows = tuple((verdict.host, verdict.text, verdict.hint) for verdict in found)
+    return Table(("host", "state", "what mends it"), rows, empty=f"no hosts yet; {NO_HOSTS}")

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psutil
 
 from nbaas.config import Settings, load_settings
 from nbaas.doctor import examine
-from nbaas.errors import UsageError
+from nbaas.errors import NbaasError, UsageError
 from nbaas.launchers.devices import this_host
+from nbaas.launchers.survey import Surveyed, free_text, survey, verdicts
 from nbaas.placement import configured_hosts
+from nbaas.records import Host
 
+SURVEY_EVERY = 60.0  # seconds
 FIELDS = ("index", "name", "memory.used", "memory.total", "utilization.gpu", "temperature.gpu")
 QUERY_TIMEOUT = 5.0  # seconds; a driver that hangs must not hold a thread for ever
 
@@ -58,6 +64,10 @@ class OtherHost:
     name: str
     slots: int | None
     jobs: tuple[HostJob, ...]
+    state: str = ""  # 'ready', or what it lacks; '' before it has answered
+    hint: str = ""  # what mends it
+    free: str = ""  # such as '3 of 4 GPUs'
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +130,53 @@ def read_hosts(holders: Sequence[Holder]) -> tuple[HostRow, list[OtherHost]]:
             entry.host.name,
             entry.slots,
             jobs_of([holder for holder in holders if holder.host == entry.host.name]),
+            **SURVEYS.latest(entry.host.name),
         )
         for entry in entries
     ]
+    SURVEYS.renew([entry.host for entry in entries])
     return here, others
+
+
+class Surveys:
+    """What other hosts said last; they are asked in a thread of its own, which nobody waits for."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._asked = -SURVEY_EVERY
+        self._busy = threading.Lock()
+
+    def latest(self, name: str) -> dict[str, Any]:
+        """Return state, hint, free and gpus of a host, {} before it has answered."""
+        return self._rows.get(name, {})
+
+    def renew(self, hosts: Sequence[Host]) -> None:
+        """Ask anew where the answers are old and nobody is asking."""
+        old = time.monotonic() - self._asked > SURVEY_EVERY
+        if hosts and old and self._busy.acquire(blocking=False):
+            self._asked = time.monotonic()
+            threading.Thread(target=self._ask, args=(hosts,), name="survey", daemon=True).start()
+
+    def _ask(self, hosts: Sequence[Host]) -> None:
+        try:
+            settings = load_settings()
+            for answer in survey(hosts, settings):
+                self._rows[answer.host.name] = _said(answer, settings.engine)
+        except (NbaasError, OSError, ValueError):
+            return  # the file has changed meanwhile: the next look finds what it is now
+        finally:
+            self._busy.release()
+
+
+SURVEYS = Surveys()
+
+
+def _said(answer: Surveyed, engine: str) -> dict[str, Any]:
+    [first, *_] = verdicts([answer], engine)
+    row: dict[str, Any] = {"state": "ready" if first.ok else first.text, "hint": first.hint}
+    if answer.facts is not None:
+        row |= {"free": free_text(answer.facts), "gpus": answer.facts.gpus}
+    return row
 
 
 def jobs_of(holders: Iterable[Holder]) -> tuple[HostJob, ...]:
@@ -133,12 +186,18 @@ def jobs_of(holders: Iterable[Holder]) -> tuple[HostJob, ...]:
 
 
 def check_here(settings: Settings) -> list[FactRow]:
-    """Return what this host has and lacks for training, what is needed first."""
-    return [
+    """Return what this host has and lacks for training, what is needed first; then the others."""
+    here = [
         FactRow(fact.name, fact.ok, fact.text, "" if fact.ok else fact.hint)
         for fact in examine(settings)
         if not fact.optional
     ]
+    try:
+        hosts = [entry.host for entry in configured_hosts(load_settings().clusters)]
+    except (UsageError, ValueError) as wrong:
+        return [*here, FactRow("config.toml", ok=False, text=str(wrong), hint="mend the file")]
+    found = verdicts(survey(hosts, settings), settings.engine)
+    return here + [FactRow(v.host, v.ok, v.text, v.hint) for v in found]
 
 
 def held(gpus: Sequence[Gpu], holders: Iterable[Holder]) -> list[Gpu]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "magics"))
 from notebook import Notebook
 
 from nbaas.capture.local import local_modules
+from nbaas.config import load_settings
+from nbaas.server.hosts import check_here, read_hosts
 
 pytestmark = pytest.mark.ranks
 
@@ -121,3 +124,19 @@ def test_what_a_cell_imports_from_its_folder_goes_along(tmp_path):
     found = local_modules(["from one import thing\nimport torch"], tmp_path)
     names = {name for name, path in found.items() if path.is_relative_to(tmp_path)}
     assert names == {"one.py", "two.py", "three/__init__.py", "three/deep.py", "three/table.json"}
+
+
+def test_the_shell_and_the_panel_say_the_same_about_hosts(notebook, lab, monkeypatch, eventually):
+    monkeypatch.setenv("NBAAS_HOME", str(notebook.home))
+    monkeypatch.setenv("NBAAS_ENGINE", "ddp")
+    shell = subprocess.run([sys.executable, "-m", "nbaas.cli", "hosts", "check"], capture_output=True,
+                           text=True, timeout=60, check=False)  # fmt: skip
+    assert shell.returncode == 0, shell.stderr
+    assert [line.split()[:2] for line in shell.stdout.splitlines()[1:]] == [
+        ["a", "ready:"],
+        ["b", "ready:"],
+    ]
+    began = [other.state for other in read_hosts([])[1]]
+    assert began == ["", ""]  # nobody waits for hosts
+    eventually(lambda: [other.state for other in read_hosts([])[1]] == ["ready", "ready"])
+    assert all(fact.ok for fact in check_here(load_settings()) if fact.name in ("a", "b"))
