@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nbaas.bundle.contents import CellContents
+from nbaas.bundle.contents import CapturedName, CellContents
 from nbaas.config import Settings, load_settings
 from nbaas.errors import UsageError
 from nbaas.jobs.job import Job
@@ -213,9 +213,16 @@ def in_background(watch: Watch, started: Submitted) -> JobHandle:
     return JobHandle(started.job, started.contents, thread)
 
 
+_told: set[CapturedName] = set()
+
+
 def _tell_before(contents: CellContents, settings: Settings) -> None:
     """Say what is worth knowing before the launch: large values, and what capture noticed."""
-    large = [item for item in contents.names if item.size > settings.large_value]
+    large = [
+        item for item in contents.names if item.size > settings.large_value and item not in _told
+    ]
+    # Once: what has not changed is not written again, and the user knows by then.
+    _told.update(large)
     lines = [
         f"{item.name} ({item.kind}) ships {size_text(item.size)}; --exclude {item.name} leaves it here"
         for item in large

@@ -149,3 +149,10 @@ def test_a_cell_that_logs_is_an_ordinary_cell_without_the_magic(problem):
         (0, 0.0), (1, 0.25), (2, 0.5), (3, 0.75),
     ]  # fmt: skip
     assert problem.value("list(logged.metrics().acc)") == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_a_large_value_is_named_before_the_launch_once(problem):
+    problem.run("big = torch.zeros(3_000_000)")
+    said = [problem.run("%%train --ranks 1\nn = len(big)").stderr for _ in range(2)]
+    assert "nbaas: big (Tensor) ships 12.0 MB; --exclude big leaves it here" in said[0]
+    assert "big" not in said[1]
