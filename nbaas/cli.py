@@ -194,16 +194,9 @@ def run_doctor(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def run_hosts(arguments: argparse.Namespace, settings: Settings) -> int:
-    from nbaas.launchers.facts import facts_here
-    from nbaas.launchers.survey import Surveyed, survey, verdicts
-    from nbaas.placement import configured_hosts
-    from nbaas.records import Host
+    from nbaas.launchers.survey import every_host
 
-    answers = survey([entry.host for entry in configured_hosts(settings.clusters)], settings)
-    if not arguments.action:
-        here = facts_here(settings)
-        answers.insert(0, Surveyed(Host(here.hostname), here, asked=time.time()))
-    found = verdicts(answers, settings.engine if arguments.action else "")
+    found = every_host(settings, checked=arguments.action == "check")
     rows = [{"host": line.host, "state": line.text, "mend": line.hint} for line in found]
     empty = 'no hosts yet; config.toml: [clusters.lab] hosts = ["a:2", "b:2"]'
     show(rows, as_json=arguments.json, empty=empty)

@@ -18,10 +18,11 @@ from pathlib import Path
 
 from nbaas.config import Settings
 from nbaas.errors import HostError
-from nbaas.launchers.facts import HostFacts, clock_skew, lacks, versions_here
+from nbaas.launchers.facts import HostFacts, clock_skew, facts_here, lacks, versions_here
 from nbaas.launchers.frames import FrameReader, read_available
 from nbaas.launchers.link import facts_from
 from nbaas.launchers.ssh import agent_command, explained, start_agent
+from nbaas.placement import configured_hosts
 from nbaas.records import Host
 
 ANSWER_TIMEOUT = 25.0  # seconds; ssh itself gives up to connect after ten
@@ -76,6 +77,15 @@ def verdicts(answers: Sequence[Surveyed], engine: str) -> list[Verdict]:
             has = f"ready: {free_text(facts)} free, {facts.free / 2**30:.1f} GiB of disk"
             lines.append(Verdict(answer.host.name, ok=True, text=f"{has}, {facts.executable}"))
     return lines
+
+
+def every_host(settings: Settings, *, checked: bool) -> list[Verdict]:
+    """Return the lines of all hosts of config.toml; this machine first, unless they are checked."""
+    answers = survey([entry.host for entry in configured_hosts(settings.clusters)], settings)
+    if not checked:
+        here = facts_here(settings)
+        answers.insert(0, Surveyed(Host(here.hostname), here, asked=time.time()))
+    return verdicts(answers, settings.engine if checked else "")
 
 
 def survey(hosts: Sequence[Host], settings: Settings) -> list[Surveyed]:
