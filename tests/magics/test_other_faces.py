@@ -59,3 +59,28 @@ def test_nbclient_leaves_a_notebook_that_opens_without_a_kernel(tmp_path):
     assert notebook.cells[4].outputs == []
     # The panel's program is not stored in the file with the state of widgets.
     assert len(json.dumps(notebook)) < 200_000
+
+
+def test_papermill_fills_in_parameters_and_stops_at_an_error(tmp_path, monkeypatch):
+    papermill = pytest.importorskip("papermill")
+    import nbformat
+
+    sources = ["ranks = 4", "%load_ext nbaas", "%%train --ranks $ranks --name milled\nx = 7",
+               "print('x is', x)", "%%train --ranks 1\nraise ValueError('eleven')",
+               "print('no')"]  # fmt: skip
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "p", "language": "python"}
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    out = tmp_path / "out.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError, match="ValueError: eleven"):
+        papermill.execute_notebook(
+            tmp_path / "in.ipynb", out, parameters={"ranks": 1}, progress_bar=False
+        )
+    cells = [cell for cell in nbformat.read(out, 4).cells if cell.cell_type == "code"]
+    printed = "".join(o.text for c in cells for o in c.outputs if o.output_type == "stream")
+    assert "x is 7" in printed
+    assert "no" not in printed.split()
+    assert "milled: succeeded on 1 rank" in json.dumps([c.outputs for c in cells])
