@@ -39,8 +39,8 @@ setup:
 # For those who want to know more; neither is needed to use or to check nbaas.
 .PHONY: corpus bench-semantics bench-serving bench-launch bench-capture bench-jobs
 
-corpus: setup  # every training cell on 1 to 4 ranks, as a table
-	python tests/corpus/run.py --all $(CORPUS)
+corpus: setup  # every training cell on 1 to 4 ranks, notebooks under %%train too, as a table
+	python tests/corpus/run.py --all --door $(CORPUS)
 
 bench-semantics: setup  # steps per second beside hand-written Horovod and DDP
 	python tests/benchmarks/semantics.py $(BENCH)

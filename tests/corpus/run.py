@@ -3,6 +3,7 @@
     python tests/corpus/run.py                 the notebooks of this folder on 1, 2, 3 and 4 ranks
     python tests/corpus/run.py --all           and every case of tests/parallel/cases
     python tests/corpus/run.py --all gan mixup --worlds 2,3     only those whose name holds a word
+    python tests/corpus/run.py --door          the notebooks through %%train in a real kernel, too
 
 Exits with 1 if a run differed, failed or hung.
 """
@@ -22,7 +23,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.parallel.harness import Harness, Verdict  # noqa: E402 - run as a program
+from tests.corpus.door import Door  # noqa: E402 - run as a program
+from tests.parallel.harness import Harness, Verdict  # noqa: E402
 from tests.parallel.sources import Case, all_scripts, read_notebook  # noqa: E402
 
 CASES = ROOT / "tests" / "parallel" / "cases"
@@ -33,19 +35,25 @@ def main() -> int:
     options = read_options()
     cases = chosen(options)
     harness = Harness(engine=options.engine, timeout=options.timeout, keep=options.keep)
+    door = Door(options.engine) if options.door else None
     tally: Counter[str] = Counter()
     bad: list[Verdict] = []
     kept: list[Verdict] = []
-    print(f"{'pattern':58} {'case':44} " + " ".join(f"{w:>9}" for w in options.worlds))
+    print(f"{'pattern':58} {'case':44} " + " ".join(f"{w:>9}" for w in options.worlds)
+          + (f" {'%%train 2':>9}" if door else ""))  # fmt: skip
     try:
         with ThreadPoolExecutor(options.jobs) as pool:
             for verdicts in pool.map(lambda case: rows(harness, case, options.worlds), cases):
+                if door is not None and verdicts[0].case.group == "corpus":
+                    verdicts.append(door.verdict(verdicts[0].case, 2))
                 print(line(verdicts), flush=True)
                 tally.update(v.word for v in verdicts)
                 bad += [v for v in verdicts if v.word not in GOOD]
                 kept += verdicts
     finally:
         harness.close()
+        if door is not None:
+            door.close()
     if options.json:
         options.json.write_text(json.dumps([plain_row(v) for v in kept], indent=1))
     for verdict in bad:
@@ -58,6 +66,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*", help="only cases whose group/name holds one of them")
     parser.add_argument("--all", action="store_true", help="the cases of tests/parallel too")
+    parser.add_argument("--door", action="store_true", help="notebooks under %%%%train, too")
     parser.add_argument("--worlds", default="1,2,3,4", type=numbers, metavar="1,2,3,4")
     parser.add_argument("--engine", default="ddp", help="horovod, ddp (default)")
     parser.add_argument("--timeout", default=300.0, type=float, help="seconds a run may take")
