@@ -7,10 +7,12 @@ rows are cut afterwards: padding, dictionaries and random augmentation then come
 
 from __future__ import annotations
 
+import math
 import random
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,22 @@ from nbaas.parallel.sharded import ShardedTensor, shard
 from nbaas.parallel.world import World
 
 SLICED, CUT = "sliced", "cut"  # fetched in part; fetched whole and cut
+
+
+class JoinedBatches:
+    """A batch sampler that joins `count` batches into one: each rank gets a batch of its own."""
+
+    def __init__(self, indices: Any, count: int) -> None:
+        self.indices = indices
+        self.count = count
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.indices) / self.count)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        batches = iter(self.indices)
+        while joined := [list(batch) for batch in islice(batches, self.count)]:
+            yield [index for batch in joined for index in batch]
 
 
 class SlicedIndices:
@@ -250,8 +268,9 @@ class GlobalBatches:
 class Loaders:
     """Replaces `DataLoader.__iter__` and its index sampler in a rank."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, per_rank: bool) -> None:
         self.world = world
+        self.per_rank = per_rank  # a loader's batch size counts the batch of each rank
         self.sources: weakref.WeakKeyDictionary[DataLoader, LoaderSource] = (
             weakref.WeakKeyDictionary()
         )
@@ -287,6 +306,8 @@ class Loaders:
 
         def _index_sampler(loader: DataLoader) -> Any:
             indices = original_sampler.fget(loader)  # type: ignore[attr-defined]
+            if loaders.per_rank and loader.batch_sampler is not None:
+                indices = JoinedBatches(indices, loaders.world.size)
             source = loaders.source_of(loader)
             return SlicedIndices(indices, source) if source.indexed else indices
 

@@ -19,11 +19,12 @@ from nbaas.parallel import trees
 from nbaas.parallel.draws import Draws, plan_draws
 from nbaas.parallel.keepsakes import LocalState
 from nbaas.parallel.probe import OutputPlan, compare_outputs, matches_alone, same_state
-from nbaas.parallel.rows import Rows
+from nbaas.parallel.rows import Rows, split_rows
 from nbaas.parallel.sharded import PartialTensor, ShardedTensor, my_rows, whole
 from nbaas.parallel.trial import DECIDES, READS, SIZES, Trial, run_trial
 from nbaas.parallel.world import World, entering
 
+NO_MEMORY = "OutOfMemoryError"
 Verdict = tuple[OutputPlan | None, str]  # the plan, or why there is none
 
 
@@ -42,7 +43,15 @@ class Prober:
         drawn: tuple[list[Any], list[Any]] = ([], [])
         with torch.no_grad():
             full = self._trial(module, wholes, whole_detached, None, drawn[0])
-        if not self.world.all_agree(verdict=not full.error):
+        errors = self.world.gather_objects(full.error)
+        few = split_rows(2 * self.world.size, self.world.size, self.world.rank)
+        if any(error.startswith(NO_MEMORY) for error in errors) and few.total < rows.total:
+            # Only a part of the batch may fit: ask with a few rows of it.
+            args, kwargs = (
+                trees.map_tensors(lambda t: _first(t, rows, few), tree) for tree in wholes
+            )
+            return self.probe(module, args, kwargs, few)
+        if any(errors):
             return None, full.error or "it failed on another rank"
         if READS in full.found:
             return (
@@ -143,6 +152,11 @@ class Prober:
 def _own_saved_tensors() -> Any:
     """Keep what a trial saves for backward out of the books of activation checkpointing."""
     return torch.autograd.graph.saved_tensors_hooks(lambda saved: saved, lambda saved: saved)
+
+
+def _first(leaf: torch.Tensor, rows: Rows, few: Rows) -> torch.Tensor:
+    has_rows = leaf.dim() > 0 and leaf.shape[0] == rows.total
+    return leaf.narrow(0, 0, few.total) if has_rows else leaf
 
 
 def whole_detached(leaf: torch.Tensor) -> torch.Tensor:

@@ -54,11 +54,13 @@ class Observer(Protocol):
 class Session:
     """Single-device semantics in force in this process, from construction to `close`."""
 
-    def __init__(self, engine: Engine, observer: Observer, rank_scratch: Path | None) -> None:
+    def __init__(
+        self, engine: Engine, observer: Observer, rank_scratch: Path | None, *, per_rank: bool
+    ) -> None:
         self.observer = observer
         self.world = World(engine)
         self.averager = GradientAverager(self.world)
-        self.loaders = Loaders(self.world)
+        self.loaders = Loaders(self.world, per_rank=per_rank)
         self.randomness = Randomness(self.world)
         self.boundary = ModuleBoundary(self.world, self.averager, self.randomness)
         self.steps = 0
@@ -262,8 +264,7 @@ def activate(
 ) -> Session:
     """Switch single-device semantics on in this process; `close` of what comes back ends it.
 
-    `rank_scratch` is where a rank above 0 writes its files.
+    `rank_scratch` is where a rank above 0 writes its files.  `batch` says what a loader's batch size
+    counts: "global", the batch of all ranks, or "per-rank", that of each.
     """
-    if batch != "global":
-        raise NotImplementedError(batch)
-    return Session(engine, observer, rank_scratch)
+    return Session(engine, observer, rank_scratch, per_rank=batch == "per-rank")

@@ -36,6 +36,7 @@ def _values(path, ignore):
         pickle.dump(collect(globals(), {{"ignore": ignore}}), file)
 _values({path!r}, {ignore!r})
 """
+BAR = "%|"  # of tqdm
 OF_IPYTHON = ["In", "Out", "exit", "quit", "get_ipython"]
 
 
@@ -77,7 +78,9 @@ class Door:
         ignore = [*case.ignore, *OF_IPYTHON]
         _checked(notebook.run(KEEP.format(root=str(ROOT), path=path, ignore=ignore)))
         values = pickle.loads(Path(path).read_bytes())
-        return {"text": untimed("".join(printed), case.timed), "values": values}
+        # A rank's standard error, where progress bars are drawn, comes into the cell's output.
+        text = untimed("".join(printed), (*case.timed, BAR))
+        return {"text": "\n".join(filter(str.strip, text.splitlines())), "values": values}
 
 
 class CellFailedError(Exception):

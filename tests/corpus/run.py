@@ -44,8 +44,9 @@ def main() -> int:
     try:
         with ThreadPoolExecutor(options.jobs) as pool:
             for verdicts in pool.map(lambda case: rows(harness, case, options.worlds), cases):
-                if door is not None and verdicts[0].case.group == "corpus":
-                    verdicts.append(door.verdict(verdicts[0].case, 2))
+                case = verdicts[0].case
+                if door is not None and case.group == "corpus" and not case.env:
+                    verdicts.append(door.verdict(case, 2))
                 print(line(verdicts), flush=True)
                 tally.update(v.word for v in verdicts)
                 bad += [v for v in verdicts if v.word not in GOOD]
