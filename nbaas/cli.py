@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import math
 import os
 import re
 import sys
@@ -121,6 +120,8 @@ def _job_commands(commands: Any) -> None:
     metrics.add_argument("--rank", type=int, default=0, metavar="R")
     metrics.add_argument("--csv", action="store_true", help="comma-separated, with a header")
     metrics.add_argument("--json", action="store_true", help="one JSON object a line")
+    metrics.add_argument("--tensorboard", metavar="DIR", default="", help="as event files")
+    metrics.add_argument("--mlflow", action="store_true", help="as a run of MLflow")
     stop = _command(commands, "stop", run_stop, "finish the step, save, end")
     stop.add_argument("name", help="name or id of the job")
     stop.add_argument("--now", action="store_true", help="kill it instead")
@@ -251,27 +252,21 @@ def run_logs(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def run_metrics(arguments: argparse.Namespace, settings: Settings) -> int:
-    from nbaas.jobs.series import columns_of, records_of, write_csv
+    from nbaas.jobs.exports import exported
+    from nbaas.jobs.series import json_records, records_of, text_records, write_csv
     from nbaas.jobs.store import find_job
 
-    records = records_of(find_job(settings, arguments.name), arguments.rank)
+    job = find_job(settings, arguments.name)
+    if arguments.tensorboard or arguments.mlflow:
+        print("\n".join(exported(job, arguments.tensorboard, mlflow=arguments.mlflow)))
+        return 0
+    records = records_of(job, arguments.rank)
     if arguments.csv:
         write_csv(records, sys.stdout)
         return 0
-    if arguments.json:
-        # JSON has no word for them.
-        records = [{n: v if not isinstance(v, float) or math.isfinite(v) else str(v)
-                    for n, v in record.items()} for record in records]  # fmt: skip
-    else:
-        columns = columns_of(records)
-        # As a person reads them; --csv and --json give every digit.
-        records = [{c: short(r.get(c, "")) for c in columns if c != "time"} for r in records]
-    show(records, as_json=arguments.json, empty=f"{arguments.name} has recorded nothing yet")
+    shown = json_records(records) if arguments.json else text_records(records)
+    show(shown, as_json=arguments.json, empty=f"{job.name} has recorded nothing yet")
     return 0
-
-
-def short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def run_stop(arguments: argparse.Namespace, settings: Settings) -> int:

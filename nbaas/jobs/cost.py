@@ -52,6 +52,11 @@ class Cost:
             words.append(self.money_text())
         return ", ".join(words)
 
+    def words(self) -> tuple[str, str, str, str]:
+        """Return the cells of a table: GPU-hours, core-hours, energy, money."""
+        hours = _amount(self.gpu_hours) if self.gpu_hours else ""
+        return hours, _amount(self.core_hours), self.energy_text(), self.money_text()
+
     def energy_text(self) -> str:
         large = self.energy >= 1
         amount = f"{_amount(self.energy)} kWh" if large else f"{_amount(1000 * self.energy)} Wh"
@@ -105,6 +110,20 @@ def added_up(
         estimated=tuple(estimated),
         money=money if any(paid) else None,
         currency=prices.currency,
+    )
+
+
+def total(costs: Sequence[Cost]) -> Cost:
+    """Return several jobs together."""
+    money = [cost.money for cost in costs if cost.money is not None]
+    return Cost(
+        gpu_hours=sum(cost.gpu_hours for cost in costs),
+        core_hours=sum(cost.core_hours for cost in costs),
+        busy_core_hours=sum(cost.busy_core_hours for cost in costs),
+        energy=sum(cost.energy for cost in costs),
+        estimated=tuple(dict.fromkeys(part for cost in costs for part in cost.estimated)),
+        money=sum(money) if money else None,
+        currency=next((cost.currency for cost in costs), ""),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
@@ -51,3 +52,22 @@ def write_csv(records: Sequence[Record], file: TextIO) -> None:
     writer = csv.DictWriter(file, columns_of(records), lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
+
+
+def json_records(records: Sequence[Record]) -> list[Record]:
+    """Return records as JSON holds them: NaN and infinities are words."""
+    return [{name: _json(value) for name, value in record.items()} for record in records]
+
+
+def text_records(records: Sequence[Record]) -> list[Record]:
+    """Return records as people read them: six digits, no clock, every record with every column."""
+    columns = [name for name in columns_of(records) if name != "time"]
+    return [{name: _short(record.get(name, "")) for name in columns} for record in records]
+
+
+def _json(value: Any) -> Any:
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -98,6 +98,8 @@ class NbaasMagics(Magics):
     @_shown
     def jobs(self, line: str) -> Any:
         found = self._read("%jobs", line)
+        if found.cost:
+            return jobs.cost_table(found.limit)
         return jobs.compared(found.compare) if found.compare else jobs.job_table(found.limit)
 
     @line_magic

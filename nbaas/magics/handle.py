@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nbaas.bundle.contents import CellContents
 from nbaas.config import load_settings
 from nbaas.errors import JobError, UsageError
+from nbaas.jobs.cost import Cost, cost_of, prices_of
 from nbaas.jobs.job import Job, JobStatus
 from nbaas.jobs.series import columns_of, records_of
 from nbaas.jobs.store import find_job
@@ -51,6 +52,12 @@ class JobHandle:
     @property
     def status(self) -> JobStatus:
         return self._job.status()
+
+    @property
+    def cost(self) -> Cost:
+        """What the job has used so far: hours of GPUs and cores, energy, money where prices are set."""
+        prices = prices_of(load_settings())
+        return cost_of(self._job, self._job.status(), prices, time.time())
 
     def wait(self, timeout: float | None = None) -> str:
         """Return the state once the job is over, or after `timeout` seconds."""
@@ -135,7 +142,7 @@ class JobHandle:
         end = status.since if status.state.final else time.time()
         where = describe(spec.slots)
         text = f"{spec.name}: {status.state.value} on {where} ({spec.engine})"
-        return f"<job {text}, {end - spec.created:.0f} s>"
+        return f"<job {text}, {end - spec.created:.0f} s, {self.cost.line()}>"
 
     def _repr_html_(self) -> str:
         name, verbs = html.escape(self.name), html.escape(VERBS)

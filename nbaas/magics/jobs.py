@@ -9,6 +9,7 @@ from typing import Any
 
 from nbaas.config import load_settings
 from nbaas.errors import UsageError
+from nbaas.jobs.cost import cost_of, prices_of, total
 from nbaas.jobs.job import Job
 from nbaas.jobs.store import find_job, list_jobs
 from nbaas.launchers.facts import facts_here
@@ -27,6 +28,7 @@ def jobs_parser() -> LineParser:
     parser = LineParser("%jobs", "List the newest jobs, running or over.")
     parser.add_argument("--limit", type=whole_number, default=20, metavar="N")
     parser.add_argument("--compare", nargs="+", metavar="JOB", help="jobs side by side, by name")
+    parser.add_argument("--cost", action="store_true", help="what each has used")
     return parser
 
 
@@ -77,6 +79,20 @@ def job_table(limit: int) -> Table:
     rows = tuple(_job_row(job) for job in list_jobs(load_settings(), max(limit, 1)))
     header = ("name", "state", "where", "engine", "step", "took", "started", "id")
     return Table(header, rows, empty="no jobs yet: %%train starts one")
+
+
+def cost_table(limit: int) -> Table:
+    """Return what the newest jobs have used, and all of them together."""
+    settings, now = load_settings(), time.time()
+    prices = prices_of(settings)
+    jobs = list_jobs(settings, max(limit, 1))
+    costs = [(job, cost_of(job, job.status(), prices, now)) for job in jobs]
+    rows = [(job.name, job.status().state.value, *cost.words()) for job, cost in costs]
+    rows.append(("all of these", "", *total([cost for _, cost in costs]).words()))
+    header = ("name", "state", "GPU-hours", "core-hours", "energy", "money")
+    shown = header if any(row[-1] for row in rows) else header[:-1]
+    cut = tuple(row[: len(shown)] for row in rows)
+    return Table(shown, cut if jobs else (), empty="no jobs yet: %%train starts one")
 
 
 def _job_row(job: Job) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from nbaas.capture.local import local_modules, write_modules
 from nbaas.config import Settings
 from nbaas.engines.base import engine_named
 from nbaas.errors import UsageError
+from nbaas.jobs.exports import check_tools
 from nbaas.jobs.job import Job
 from nbaas.jobs.names import checked_name
 from nbaas.jobs.submit import new_spec, submit
@@ -44,6 +45,8 @@ class TrainOptions:
     workdir: str = ""
     checkpoint_every: str = ""
     max_restarts: int = 0
+    tensorboard: str = ""  # a directory for event files
+    mlflow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ def prepared_spec(settings: Settings, options: TrainOptions, origin: str) -> Job
     """Return the record of the job to be; raises before anything of the cell is looked at."""
     if options.name:
         checked_name(options.name)
+    check_tools(options.tensorboard, mlflow=options.mlflow)
     slots, hosts = placed(settings, options)
     if hosts and options.max_restarts:
         raise UsageError(

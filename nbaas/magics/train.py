@@ -11,6 +11,7 @@ from typing import Any
 from nbaas.bundle.contents import CapturedName, CellContents
 from nbaas.config import Settings, load_settings
 from nbaas.errors import UsageError
+from nbaas.jobs.exports import Exports
 from nbaas.jobs.job import Job
 from nbaas.jobs.names import checked_name
 from nbaas.magics.distribution import Plan, distribution, trees_of
@@ -56,6 +57,8 @@ def train_parser(magic: str) -> LineParser:
         help="what a loader's batch size counts: the batch of all ranks, or of each")  # fmt: skip
     add("--background", action="store_true", help="return a handle at once")
     add("--out", "-o", default="", metavar="VAR", help="set this name to the job's handle")
+    add("--tensorboard", default="", metavar="DIR", help="write event files below this directory")
+    add("--mlflow", action="store_true", help="log to the MLflow server of the environment")
     add("--exclude", action="append", default=[], metavar="VAR", help="leave a name here")
     add("--checkpoint-every", default="", metavar="N|30s", type=_every,
         help="save after so many steps, or so much time: 100, 30s, 5min")  # fmt: skip
@@ -169,7 +172,7 @@ def _run(
     spec, contents = prepared
     _tell_before(contents, settings)
     started = submitted(settings, spec, contents)
-    watch = watched(shell, started.job, epochs)
+    watch = watched(shell, started.job, epochs, options)
     if options.background:
         return _bound(shell, options, in_background(watch, started))
     _bound(shell, options, JobHandle(started.job, contents))
@@ -183,13 +186,17 @@ def _bound(shell: Shell, options: TrainOptions, handle: JobHandle) -> JobHandle:
     return handle
 
 
-def watched(shell: Shell, job: Job, epochs: int | None = None) -> Watch:
+def watched(
+    shell: Shell, job: Job, epochs: int | None = None, options: TrainOptions | None = None
+) -> Watch:
     """Return what shows `job` in the notebook or the terminal."""
     buttons = Buttons(job)
     show = show_for(has_kernel=shell.has_kernel, on_ask=buttons)
     buttons.show = show
     run = buttons.run = RunView(job.spec, describe(job.spec.slots), epochs=epochs)
-    return Watch(job, run, show)
+    asked = options or TrainOptions()
+    exports = Exports(job, tensorboard=asked.tensorboard, mlflow=asked.mlflow)
+    return Watch(job, run, show, exports)
 
 
 def in_cell(shell: Shell, watch: Watch, started: Submitted) -> None:
@@ -250,6 +257,8 @@ def options_from(found: Any, defaults: TrainOptions) -> TrainOptions:
         workdir=found.workdir,
         checkpoint_every=found.checkpoint_every,
         max_restarts=_not_negative(found.max_restarts),
+        tensorboard=found.tensorboard,
+        mlflow=found.mlflow,
     )
     if given.gpus is None and given.ranks is None and not (given.hosts or given.cluster):
         given = replace(given, gpus=defaults.gpus, ranks=defaults.ranks)

@@ -38,6 +38,8 @@ def train(  # noqa: PLR0913 - one keyword a flag of %train
     workdir: str = "",
     checkpoint_every: str = "",
     max_restarts: int = 0,
+    tensorboard: str = "",
+    mlflow: bool = False,
     **kwargs: Any,
 ) -> Any:
     """Call `function(*args, **kwargs)` on ranks and return what it returned.
@@ -53,6 +55,8 @@ def train(  # noqa: PLR0913 - one keyword a flag of %train
             workdir=workdir,
             checkpoint_every=checkpoint_every,
             max_restarts=max_restarts,
+            tensorboard=tensorboard,
+            mlflow=mlflow,
         )
         return train_function(current_shell(), options, function, *args, **kwargs)
 

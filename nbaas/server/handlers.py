@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from tornado import web
 
+from nbaas.config import load_settings
 from nbaas.deploy.cards import read_card
 from nbaas.deploy.client import (
     TokenRecord,
@@ -17,6 +19,8 @@ from nbaas.deploy.client import (
     token,
     undeploy,
 )
+from nbaas.jobs.cost import Cost, cost_of, prices_of
+from nbaas.jobs.job import Job, JobStatus
 from nbaas.jobs.resume import resume
 from nbaas.server.base import NbaasHandler
 from nbaas.server.endpoints import share_row
@@ -281,9 +285,14 @@ def whole(number: float | None) -> int | None:
 
 def _detail(jobs: JobIndex, job_id: str, points: int) -> JobDetail:
     job = jobs.find(job_id)
-    failure = job.status().failure
+    status = job.status()
+    failure = status.failure
     traceback = failure.traceback if failure is not None else ""
-    return detailed(jobs.row(job), jobs.series(job, points), traceback)
+    return detailed(jobs.row(job), jobs.series(job, points), traceback, _cost(job, status))
+
+
+def _cost(job: Job, status: JobStatus) -> Cost:
+    return cost_of(job, status, prices_of(load_settings()), time.time())
 
 
 def _log(jobs: JobIndex, job_id: str, rank: int, start: int | None, tail: int) -> LogPart:

@@ -17,6 +17,7 @@ import msgspec
 
 from nbaas.config import Settings
 from nbaas.errors import JobError, JobNotFoundError
+from nbaas.jobs.cost import Cost
 from nbaas.jobs.job import Job, JobStatus, RankStatus, open_job
 from nbaas.jobs.names import JOB_ID
 from nbaas.journal import JournalReader
@@ -98,15 +99,16 @@ class SeriesRow:
 
 @dataclass(frozen=True, slots=True)
 class JobDetail(JobRow):
-    """A job with its curves by name, and the traceback of its failure."""
+    """A job with its curves by name, the traceback of its failure, and what it has used."""
 
     series: dict[str, SeriesRow] = field(kw_only=True)
     traceback: str = field(kw_only=True)
+    cost: Cost = field(kw_only=True)
 
 
-def detailed(row: JobRow, series: dict[str, SeriesRow], traceback: str) -> JobDetail:
+def detailed(row: JobRow, series: dict[str, SeriesRow], traceback: str, cost: Cost) -> JobDetail:
     values = {one.name: getattr(row, one.name) for one in fields(row)}
-    return JobDetail(**values, series=series, traceback=traceback)
+    return JobDetail(**values, series=series, traceback=traceback, cost=cost)
 
 
 @dataclass(slots=True)

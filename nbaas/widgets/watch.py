@@ -18,6 +18,7 @@ from nbaas.config import load_settings
 from nbaas.errors import NbaasError
 from nbaas.jobs.blame import log_tail, read_failures
 from nbaas.jobs.cost import cost_of, prices_of
+from nbaas.jobs.exports import Exports
 from nbaas.jobs.follow import Update, follow
 from nbaas.jobs.job import Job, JobStatus
 from nbaas.jobs.pictures import png_of
@@ -114,8 +115,9 @@ class Buttons:
 class Watch:
     """Shows a job while it runs; `interrupts` counts how often the user pressed stop meanwhile."""
 
-    def __init__(self, job: Job, run: RunView, show: Show) -> None:
+    def __init__(self, job: Job, run: RunView, show: Show, exports: Exports | None = None) -> None:
         self.job = job
+        self._exports = exports
         self.run = run
         self.show = show
         self.interrupts = 0
@@ -158,11 +160,16 @@ class Watch:
         self.run.facts = fact_lines(read_facts(self.job))
         prices = prices_of(load_settings())
         self.run.cost = cost_of(self.job, status, prices, time.time()).line()
+        if self._exports is not None:
+            self._exports.close(status)
+            self.run.facts = [*self.run.facts, *self._exports.failed]
         self.show.close(self.run, self.job.paths)
         return status
 
     def _take(self, update: Update) -> None:
         self.run.take_update(update)
+        if self._exports is not None:
+            self._exports.take(update)
 
     def _print(self, update: Update) -> None:
         text = update.log

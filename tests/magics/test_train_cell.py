@@ -54,6 +54,11 @@ def test_the_saved_output_is_a_figure_and_a_line_without_a_widget(problem):
     assert len(pictures[0]) * 3 / 4 < 100_000
     assert "figure: succeeded on 1 rank" in cell.texts()
     assert "3 epochs" in cell.texts()
+    assert "core-hours" in cell.texts()
+    table = problem.run("%jobs --cost").texts()
+    assert "figure" in table
+    assert "all of these" in table
+    assert "(estimated)" in table or "Wh" in table
 
 
 def test_what_a_function_returns_comes_back(problem, engine):

@@ -196,6 +196,14 @@ def test_every_answer_is_json_that_no_browser_reads_as_a_page(server):
         json.loads(answer.body)
 
 
+def test_a_job_tells_what_it_has_used(server, start_job):
+    job = start_job(TRAINS)
+    job.wait(30)
+    cost = server.get(f"nbaas/api/jobs/{job.id}").json["cost"]
+    assert cost["core_hours"] > 0
+    assert cost["estimated"] == ["processor"]
+
+
 def test_what_an_ended_job_leaves_in_a_notebook_is_drawn_from_its_files(server, start_job):
     job = start_job(TRAINS, name="leaves")
     job.wait(30)
