@@ -183,9 +183,8 @@ def ssh_words(host: Host) -> str:
 
 def bare_name(host: Host) -> str:
     """Return the name or address that ssh is to connect to."""
-    if not host.port:
-        return host.name
-    return host.name.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    name = host.name.removesuffix(f":{host.port}") if host.port else host.name
+    return name.removeprefix("[").removesuffix("]")
 
 
 def _available_memory() -> int:

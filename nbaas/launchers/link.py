@@ -96,7 +96,6 @@ class HostLink:
         self._pieces: dict[str, tuple[Piece, Any]] = {}
         self._reader = FrameReader(greeted=False)
         self._heard = self._beaten = time.monotonic()
-        self._progress_skew = 0
         self.ranks = tuple(slot.rank for slot in spec.slots if slot.host == host.name)
 
     def connect(self, selector: selectors.BaseSelector) -> None:
@@ -236,7 +235,11 @@ class HostLink:
             self.failure = explained(self.host, code, self._said())
             self._lost(self.failure.message)
         else:
-            self._lost("its host no longer answers: the connection has ended")
+            # ssh's own keepalive may be the first to notice.
+            silent = "not responding" in self._said()
+            seconds = f"has not answered for {self._spec.host_timeout:g} s"
+            ended = "no longer answers: the connection has ended"
+            self._lost(f"its host {seconds if silent else ended}")
 
     def _said(self) -> str:
         try:
