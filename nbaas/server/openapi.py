@@ -188,7 +188,7 @@ def _described(operation: Operation, schema_of: dict[type, Any]) -> dict[str, An
     }
     if operation.body is not None:
         described["requestBody"] = {
-            "required": False,
+            "required": any(field.required for field in msgspec.structs.fields(operation.body)),
             "content": {"application/json": {"schema": schema_of[operation.body]}},
         }
     return described

@@ -13,7 +13,7 @@ from jupyter_process import BASE, TOKEN
 
 pytestmark = pytest.mark.ranks
 
-EXAMPLES = 90  # of each operation and phase
+EXAMPLES = 100  # of each operation and phase
 REQUESTS = 2000
 # 403, not 401, is jupyter-server's answer to a stranger; P60 has the whole matrix.
 LEFT_OUT = "missing_required_header"
