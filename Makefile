@@ -33,6 +33,14 @@ test-faults: setup  # P1 to P30 with kill -9, full disks and clocks that jump; a
 test-security: setup
 	pytest -m security $(PYTEST)
 
+# The front end's own checks; they need node, which using and testing nbaas does not.
+.PHONY: test-front
+test-front: setup
+	cd labextension && jlpm install --immutable && jlpm check && jlpm test
+
+bench-server: setup  # event-loop lag, the prediction route beside Tornado, the panel's first rows
+	python tests/benchmarks/server.py $(BENCH)
+
 setup:
 	@bash .ci/setup
 

@@ -44,6 +44,8 @@ export interface IJob {
   value: number | null;
   spark: (number | null)[];
   ranks: IRank[];
+  /** The step of the last complete checkpoint, from which a job can go on. */
+  checkpoint?: number | null;
 }
 
 /** `finished` is how many have ended in all. */
@@ -87,6 +89,33 @@ export interface IGpu {
   jobs: string[];
 }
 
+/** A job that uses a host, and with how many ranks. */
+export interface IHostJob {
+  name: string;
+  ranks: number;
+}
+
+/** A host of config.toml; it takes `slots` ranks, null as many as it has GPUs. */
+export interface IOtherHost {
+  name: string;
+  slots: number | null;
+  jobs: IHostJob[];
+}
+
+/** What a host has or lacks; the hint is the way out. */
+export interface IFact {
+  name: string;
+  ok: boolean;
+  text: string;
+  hint: string;
+}
+
+export interface IHosts {
+  hosts: IHost[];
+  others: IOtherHost[];
+}
+
+/** `free` is how many more ranks fit: GPUs, or cores where there are none. */
 export interface IHost {
   name: string;
   cores: number;
@@ -94,6 +123,8 @@ export interface IHost {
   memory_used: number;
   memory_total: number;
   ranks: number;
+  free: number;
+  jobs: IHostJob[];
   gpus: IGpu[];
 }
 
@@ -107,6 +138,17 @@ export interface IVersion {
   version: number;
   created: number;
   current: boolean;
+}
+
+/** A canary or a shadow beside the current version. */
+export interface IShare {
+  version: number;
+  percent: number;
+  requests: number;
+  errors: number;
+  p99_ms: number;
+  replicas: number;
+  ready: number;
 }
 
 /** `path` is below the server's base URL, `url` the gateway's own address on its host. */
@@ -126,7 +168,14 @@ export interface IEndpoint {
   requests_per_second: number | null;
   p50_ms: number;
   p99_ms: number;
+  /** Requests a second and p99 at the last looks, oldest first. */
+  traffic: number[];
+  latency: (number | null)[];
   inputs: ITensorSignature[];
+  canary: IShare | null;
+  shadow: IShare | null;
+  /** What was done without anybody asking, such as to withdraw a canary. */
+  notice: string;
 }
 
 /** An answer with a status of 400 or above: `message` is what is wrong, `hint` the way out. */
@@ -181,8 +230,22 @@ export class Api {
     await this.request(`jobs/${encodeURIComponent(id)}/kill`, 'POST');
   }
 
-  async hosts(): Promise<IHost[]> {
-    return (await this.request<{ hosts: IHost[] }>('hosts')).hosts;
+  /** Start a job again from its last checkpoint. */
+  async resume(id: string): Promise<void> {
+    await this.request(`jobs/${encodeURIComponent(id)}/resume`, 'POST');
+  }
+
+  hosts(): Promise<IHosts> {
+    return this.request('hosts');
+  }
+
+  /** What the server's host has and lacks for training. */
+  async check(): Promise<IFact[]> {
+    const answer = await this.request<{ facts: IFact[] }>(
+      'hosts/check',
+      'POST'
+    );
+    return answer.facts;
   }
 
   async endpoints(): Promise<IEndpoint[]> {
@@ -197,11 +260,31 @@ export class Api {
     );
   }
 
-  async rollback(name: string): Promise<void> {
+  /** Serve `version`, or the one before the current. */
+  async rollback(name: string, version: number | null): Promise<void> {
     await this.request(
       `endpoints/${encodeURIComponent(name)}/rollback`,
+      'POST',
+      version === null ? {} : { version }
+    );
+  }
+
+  /** Give `version` a share of the requests: 0 withdraws it, 100 makes it the current one. */
+  async canary(name: string, version: number, percent: number): Promise<void> {
+    await this.request(
+      `endpoints/${encodeURIComponent(name)}/canary`,
+      'POST',
+      percent > 0 ? { version, percent } : { percent }
+    );
+  }
+
+  /** The token that opens an endpoint; asked for by a click only, and kept nowhere. */
+  async token(name: string): Promise<string> {
+    const answer = await this.request<{ token: string }>(
+      `endpoints/${encodeURIComponent(name)}/token`,
       'POST'
     );
+    return answer.token;
   }
 
   /** Post an Open Inference Protocol request as it is written; returns the answer's text. */
@@ -215,8 +298,13 @@ export class Api {
     return URLExt.join(this.settings.baseUrl, path);
   }
 
-  private async request<T>(path: string, method = 'GET'): Promise<T> {
-    return JSON.parse(await this.send(`nbaas/api/${path}`, method)) as T;
+  private async request<T>(
+    path: string,
+    method = 'GET',
+    body: object = {}
+  ): Promise<T> {
+    const text = JSON.stringify(body);
+    return JSON.parse(await this.send(`nbaas/api/${path}`, method, text)) as T;
   }
 
   private async send(

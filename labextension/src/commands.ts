@@ -15,10 +15,11 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { AttachedProperty } from '@lumino/properties';
 
-import { Actions } from './actions';
-import { ApiError, IEndpoint, IJob } from './api';
+import { Actions, Copied } from './actions';
+import { ApiError, IEndpoint, IFact, IJob } from './api';
 import { CurvesView } from './curves';
 import { ringIcon } from './icons';
+import { canResume } from './jobs';
 import { LogView } from './log';
 import { Model } from './model';
 import {
@@ -37,8 +38,10 @@ export const CommandIDs = {
   tryOut: 'nbaas:try-endpoint',
   stop: 'nbaas:stop-job',
   kill: 'nbaas:kill-job',
+  resume: 'nbaas:resume-job',
   attach: 'nbaas:attach-job',
   rollback: 'nbaas:roll-back-endpoint',
+  canary: 'nbaas:share-of-canary',
   undeploy: 'nbaas:undeploy-endpoint',
   runOnRanks: 'nbaas:run-on-ranks',
   reopen: 'nbaas:reopen-tab'
@@ -60,11 +63,13 @@ export interface Surroundings {
   tracker: WidgetTracker<MainAreaWidget<ReactWidget>>;
   notebooks: INotebookTracker | null;
   labShell: ILabShell | null;
+  /** How many ranks "Run on ranks…" proposes. */
+  ranks: () => number;
 }
 
 /** Return the buttons' actions: each runs the command of that name. */
 export function actionsOf(app: JupyterFrontEnd, around: Surroundings): Actions {
-  const run = (id: string, args: Record<string, string>): void => {
+  const run = (id: string, args: Record<string, string | number>): void => {
     void app.commands.execute(id, args);
   };
   const named = (job: IJob): Record<string, string> => ({
@@ -78,9 +83,19 @@ export function actionsOf(app: JupyterFrontEnd, around: Surroundings): Actions {
     attach: job => run(CommandIDs.attach, named(job)),
     stop: job => run(CommandIDs.stop, named(job)),
     kill: job => run(CommandIDs.kill, named(job)),
-    copy: (endpoint, what) => copy(around, endpoint, what),
+    resume: job => run(CommandIDs.resume, named(job)),
+    check: () => checked(around),
+    copy: (endpoint, what) => void copy(around, endpoint, what),
     tryOut: endpoint => run(CommandIDs.tryOut, { name: endpoint.name }),
-    rollback: endpoint => run(CommandIDs.rollback, { name: endpoint.name }),
+    rollback: (endpoint, version) =>
+      run(CommandIDs.rollback, {
+        name: endpoint.name,
+        ...(version === null ? {} : { version })
+      }),
+    canary: async (endpoint, version, percent) => {
+      const args = { name: endpoint.name, version, percent };
+      await app.commands.execute(CommandIDs.canary, args);
+    },
     undeploy: endpoint => run(CommandIDs.undeploy, { name: endpoint.name })
   };
 }
@@ -145,6 +160,15 @@ function addJobCommands(around: Surroundings): void {
       }
     }
   });
+  app.commands.addCommand(CommandIDs.resume, {
+    label: trans.__('Resume a job from its checkpoint'),
+    execute: async args => {
+      const job = await jobFrom(around, args, model.jobs.filter(canResume));
+      if (job) {
+        await told(around, () => model.api.resume(job.id));
+      }
+    }
+  });
   app.commands.addCommand(CommandIDs.kill, {
     label: trans.__('Kill a job'),
     execute: async args => {
@@ -183,16 +207,53 @@ function addEndpointCommands(around: Surroundings): void {
     label: trans.__('Roll an endpoint back'),
     execute: async args => {
       const endpoint = await endpointFrom(around, args);
+      const version = typeof args.version === 'number' ? args.version : null;
       const sure =
         endpoint &&
         (await confirmed(
           around,
-          trans.__('Roll %1 back?', endpoint.name),
-          trans.__('The version before answers from then on.'),
-          trans.__('Roll back')
+          version === null
+            ? trans.__('Roll %1 back?', endpoint.name)
+            : trans.__('Serve version %2 of %1?', endpoint.name, version),
+          version === null
+            ? endpoint.canary
+              ? trans.__('Its canary is withdrawn.')
+              : trans.__('The version before answers from then on.')
+            : trans.__('It answers every request from then on.'),
+          version === null ? trans.__('Roll back') : trans.__('Serve')
         ));
       if (endpoint && sure) {
-        await told(around, () => model.api.rollback(endpoint.name));
+        await told(around, () => model.api.rollback(endpoint.name, version));
+      }
+    }
+  });
+  app.commands.addCommand(CommandIDs.canary, {
+    label: trans.__('Change the share of a canary'),
+    execute: async args => {
+      const endpoint = await endpointFrom(around, args);
+      const version = Number(args.version ?? endpoint?.canary?.version ?? 0);
+      if (!endpoint || !version) {
+        if (endpoint) {
+          Notification.info(
+            trans.__('No canary: a version gets one in the list of versions.'),
+            { autoClose: 4000 }
+          );
+        }
+        return;
+      }
+      const percent =
+        typeof args.percent === 'number'
+          ? args.percent
+          : ((
+              await InputDialog.getNumber({
+                title: trans.__('Percent of the requests for the canary'),
+                value: endpoint.canary?.percent ?? 10
+              })
+            ).value ?? null);
+      if (percent !== null) {
+        await told(around, () =>
+          model.api.canary(endpoint.name, version, percent)
+        );
       }
     }
   });
@@ -253,7 +314,7 @@ function addNotebookCommands(around: Surroundings): void {
       const cell = notebooks?.activeCell;
       const asked = await InputDialog.getNumber({
         title: trans.__('Run this cell on how many ranks?'),
-        value: 2
+        value: around.ranks()
       });
       const ranks = Math.floor(asked.value ?? 0);
       if (cell && asked.button.accept && ranks >= 1) {
@@ -301,7 +362,11 @@ function open(
   widget.title.icon = ringIcon;
   tabCommand.set(widget, { command, args });
   void tracker.add(widget);
-  app.shell.add(widget, 'main');
+  // Notebook 7 has one document in its main area; a tab of ours goes below it.
+  if (!around.labShell) {
+    widget.addClass('nbaas-mod-below');
+  }
+  app.shell.add(widget, around.labShell ? 'main' : 'down');
   app.shell.activateById(id);
 }
 
@@ -382,22 +447,48 @@ async function told(
   try {
     await around.model.act(action);
   } catch (failed) {
-    const text = failed instanceof ApiError ? failed.text : String(failed);
-    Notification.error(text, { autoClose: 8000 });
+    Notification.error(reasonOf(failed), { autoClose: 8000 });
   }
 }
 
-function copy(
+/** What the host has and lacks; null, and a word why, where the server does not answer. */
+async function checked(around: Surroundings): Promise<IFact[] | null> {
+  try {
+    return await around.model.api.check();
+  } catch (failed) {
+    Notification.error(reasonOf(failed), { autoClose: 8000 });
+    return null;
+  }
+}
+
+async function copy(
   around: Surroundings,
   endpoint: IEndpoint,
-  what: 'url' | 'curl' | 'python'
-): void {
-  const url = around.model.api.url(endpoint.path);
+  what: Copied
+): Promise<void> {
+  const { model, trans } = around;
+  const url = model.api.url(endpoint.path);
   const text = {
     url: () => url,
     curl: () => curlOf(url, endpoint),
-    python: () => pythonOf(url, endpoint)
-  }[what]();
-  Clipboard.copyToSystem(text);
-  Notification.info(around.trans.__('Copied.'), { autoClose: 1500 });
+    python: () => pythonOf(url, endpoint),
+    token: () => model.api.token(endpoint.name)
+  }[what];
+  try {
+    Clipboard.copyToSystem(await text());
+  } catch (failed) {
+    Notification.error(reasonOf(failed), { autoClose: 8000 });
+    return;
+  }
+  const said = {
+    url: trans.__('The URL of %1 is copied.', endpoint.name),
+    curl: trans.__('Copied; put the token into NBAAS_TOKEN.'),
+    python: trans.__('Copied; put the token into NBAAS_TOKEN.'),
+    token: trans.__('The token of %1 is copied: keep it secret.', endpoint.name)
+  };
+  Notification.info(said[what], { autoClose: 2500 });
+}
+
+function reasonOf(failed: unknown): string {
+  return failed instanceof ApiError ? failed.text : String(failed);
 }

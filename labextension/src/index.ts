@@ -66,6 +66,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const api = new Api(app.serviceManager.serverSettings);
     const live = new Live(app.serviceManager.serverSettings);
     const model = new Model(api, live);
+    const chosen = { notify: true, ranks: 2 };
     const tracker = new WidgetTracker<MainAreaWidget<ReactWidget>>({
       namespace: 'nbaas-tabs'
     });
@@ -75,7 +76,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       trans,
       tracker,
       notebooks,
-      labShell
+      labShell,
+      ranks: () => chosen.ranks
     };
     const actions = actionsOf(app, around);
     const panel = new Panel(model, actions, new StoredFolding());
@@ -108,16 +110,16 @@ const plugin: JupyterFrontEndPlugin<void> = {
     if (notebooks) {
       new MissedEnds(api, model, notebooks);
     }
-    let notify = true;
     void settings?.load(PLUGIN).then(loaded => {
       const read = (): void => {
-        notify = loaded.get('notify').composite !== false;
+        chosen.notify = loaded.get('notify').composite !== false;
+        chosen.ranks = Number(loaded.get('ranks').composite ?? 2);
       };
       loaded.changed.connect(read);
       read();
     });
     model.ended.connect((_, job) => {
-      if (notify) {
+      if (chosen.notify) {
         announce(around, job);
       }
     });

@@ -71,7 +71,7 @@ function RunningJob(props: { job: IJob; actions: Actions }): JSX.Element {
           title={trans.__('Open the curves of %1', job.name)}
           onClick={() => actions.openCurves(job)}
         >
-          {job.name}
+          <bdi>{job.name}</bdi>
         </button>
         <Chip state={job.state} />
         {job.flags.map(flag => (
@@ -92,7 +92,7 @@ function RunningJob(props: { job: IJob; actions: Actions }): JSX.Element {
             label={trans.__('%1 of %2', job.metric, job.name)}
           />
           <span className="nbaas-Value">
-            {job.metric} {formatNumber(job.value)}
+            <bdi>{job.metric}</bdi> {formatNumber(job.value)}
           </span>
         </Row>
       )}
@@ -184,10 +184,11 @@ export function RecentJobs(props: {
   jobs: IJob[];
   finished: number;
   now: number;
-  more: () => void;
+  more: (count?: number) => void;
   actions: Actions;
 }): JSX.Element {
   const { trans } = props.actions;
+  const [sought, setSought] = React.useState('');
   if (props.jobs.length === 0) {
     return (
       <Empty
@@ -199,10 +200,32 @@ export function RecentJobs(props: {
     );
   }
   const rest = props.finished - props.jobs.length;
+  const shown = jobsWith(props.jobs, sought);
+  const seek = (words: string): void => {
+    setSought(words);
+    if (words && rest > 0) {
+      props.more(rest);
+    }
+  };
   return (
     <>
+      {props.finished > MANY && (
+        <input
+          className="nbaas-Search"
+          type="search"
+          placeholder={trans.__('Filter by name, state or reason')}
+          aria-label={trans.__('Filter the jobs that have ended')}
+          value={sought}
+          onChange={event => seek(event.target.value)}
+        />
+      )}
+      {shown.length === 0 && (
+        <p className="nbaas-Empty" role="status">
+          {trans.__('No job has these words.')}
+        </p>
+      )}
       <ul className="nbaas-List">
-        {props.jobs.map(job => (
+        {shown.map(job => (
           <RecentJob
             key={job.id}
             job={job}
@@ -212,12 +235,44 @@ export function RecentJobs(props: {
         ))}
       </ul>
       {rest > 0 && (
-        <button className="nbaas-More" onClick={props.more}>
+        <button className="nbaas-More" onClick={() => props.more()}>
           {trans.__('%1 more', rest)}
         </button>
       )}
     </>
   );
+}
+
+const MANY = 10; // finished jobs from which on there is something to filter
+
+/** Return the jobs whose name, state, engine or reason hold every word. */
+export function jobsWith(jobs: readonly IJob[], sought: string): IJob[] {
+  const words = sought.toLowerCase().split(/\s+/).filter(Boolean);
+  return jobs.filter(job => {
+    const text = [
+      job.name,
+      job.state,
+      job.engine,
+      job.reason,
+      job.failure?.kind ?? ''
+    ]
+      .join(' ')
+      .toLowerCase();
+    return words.every(word => text.includes(word));
+  });
+}
+
+/** Ends from which a job can go on, where it left a checkpoint. */
+const RESUMABLE = new Set([
+  'FAILED',
+  'STOPPED',
+  'CANCELLED',
+  'INTERRUPTED',
+  'LOST'
+]);
+
+export function canResume(job: IJob): boolean {
+  return RESUMABLE.has(job.state) && job.checkpoint != null;
 }
 
 /** Ends that need no reason. */
@@ -241,7 +296,7 @@ const RecentJob = React.memo(function RecentJob(props: {
           title={trans.__('Open the curves of %1', job.name)}
           onClick={() => actions.openCurves(job)}
         >
-          {job.name}
+          <bdi>{job.name}</bdi>
         </button>
         <Chip state={job.state} />
       </Row>
@@ -255,7 +310,7 @@ const RecentJob = React.memo(function RecentJob(props: {
             label={trans.__('%1 of %2', job.metric, job.name)}
           />
           <span className="nbaas-Value">
-            {job.metric} {formatNumber(job.value)}
+            <bdi>{job.metric}</bdi> {formatNumber(job.value)}
           </span>
         </Row>
       )}
@@ -263,6 +318,17 @@ const RecentJob = React.memo(function RecentJob(props: {
         <span className="nbaas-Quiet nbaas-Grow">
           {shortPlace(job.placed)} · {formatSeconds(job.seconds)} · {props.ago}
         </span>
+        {canResume(job) && (
+          <SmallButton
+            label={trans.__('Resume')}
+            title={trans.__(
+              'Go on with %1 from its checkpoint at step %2',
+              job.name,
+              job.checkpoint
+            )}
+            onClick={() => actions.resume(job)}
+          />
+        )}
         <SmallButton
           label={trans.__('Log')}
           title={trans.__('Open the log of %1', job.name)}

@@ -3,7 +3,7 @@ import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 import { IDisposable } from '@lumino/disposable';
 
-import { IEndpoint, IHost, IJob } from './api';
+import { IEndpoint, IHost, IJob, IOtherHost } from './api';
 
 const FIRST_WAIT = 1000; // ms until the first new try
 const LONGEST_WAIT = 30000; // ms
@@ -14,6 +14,7 @@ export interface INews {
   running?: IJob[];
   finished?: number;
   hosts?: IHost[];
+  others?: IOtherHost[];
   endpoints?: IEndpoint[];
 }
 

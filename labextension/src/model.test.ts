@@ -23,7 +23,7 @@ class FakeApi {
     }
     return { jobs: this.list, finished: this.list.length };
   });
-  hosts = vi.fn(async () => []);
+  hosts = vi.fn(async () => ({ hosts: [], others: [] }));
   endpoints = vi.fn(async () => []);
 }
 

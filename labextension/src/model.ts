@@ -8,7 +8,7 @@ import { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
-import { Api, ApiError, IEndpoint, IHost, IJob } from './api';
+import { Api, ApiError, IEndpoint, IHost, IJob, IOtherHost } from './api';
 import { ILive, INews } from './live';
 
 const INTERVAL = 2000; // ms
@@ -19,6 +19,7 @@ const MOST = 30000; // ms between two questions to a server that does not answer
 export class Model implements IDisposable {
   jobs: IJob[] = [];
   hosts: IHost[] = [];
+  others: IOtherHost[] = [];
   endpoints: IEndpoint[] = [];
   /** How many jobs have ended in all; `jobs` holds the newest of them. */
   finished = 0;
@@ -94,7 +95,8 @@ export class Model implements IDisposable {
       this.announce(over.filter(job => known.has(job.id)));
     }
     if (hosts.status === 'fulfilled') {
-      this.hosts = hosts.value;
+      this.hosts = hosts.value.hosts;
+      this.others = hosts.value.others;
     }
     if (endpoints.status === 'fulfilled') {
       this.endpoints = endpoints.value;
@@ -119,9 +121,9 @@ export class Model implements IDisposable {
     await this.refresh();
   }
 
-  /** Ask for more of the finished jobs, from now on. */
-  async more(): Promise<void> {
-    this.limit += MORE;
+  /** Ask for `count` more of the finished jobs, from now on. */
+  async more(count = MORE): Promise<void> {
+    this.limit += count;
     await this.refresh();
   }
 
@@ -147,6 +149,7 @@ export class Model implements IDisposable {
     this.jobs = [...running, ...recent];
     this.finished = news.finished ?? this.finished;
     this.hosts = news.hosts ?? this.hosts;
+    this.others = news.others ?? this.others;
     this.endpoints = news.endpoints ?? this.endpoints;
     this.error = '';
     this.announce(news.ended);

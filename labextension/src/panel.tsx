@@ -93,10 +93,10 @@ export function View(props: {
       <Section
         title={trans.__('GPUs and hosts')}
         id="hosts"
-        count={model.hosts.length}
+        count={model.hosts.length + model.others.length}
         folding={folding}
       >
-        <Hosts hosts={model.hosts} actions={actions} />
+        <Hosts hosts={model.hosts} others={model.others} actions={actions} />
       </Section>
       <Section
         title={trans.__('Endpoints')}
@@ -104,7 +104,11 @@ export function View(props: {
         count={model.endpoints.length}
         folding={folding}
       >
-        <Endpoints endpoints={model.endpoints} actions={actions} />
+        <Endpoints
+          endpoints={model.endpoints}
+          now={model.asOf}
+          actions={actions}
+        />
       </Section>
       <Section
         title={trans.__('Recent')}
@@ -116,7 +120,7 @@ export function View(props: {
           jobs={recent}
           finished={model.finished}
           now={model.asOf}
-          more={() => void model.more()}
+          more={count => void model.more(count)}
           actions={actions}
         />
       </Section>

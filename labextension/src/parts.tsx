@@ -19,6 +19,7 @@ export function SmallButton(props: {
   title: string;
   onClick: () => void;
   danger?: boolean;
+  disabled?: boolean;
 }): JSX.Element {
   return (
     <button
@@ -27,6 +28,7 @@ export function SmallButton(props: {
       }
       title={props.title}
       aria-label={props.title}
+      disabled={props.disabled ?? false}
       onClick={props.onClick}
     >
       {props.label}

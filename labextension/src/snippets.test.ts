@@ -3,9 +3,11 @@ import { describe, expect, test } from 'vitest';
 import { IEndpoint } from './api';
 import {
   curlOf,
+  filledIn,
   looksLikeTraining,
   pythonOf,
   requestFor,
+  requestFrom,
   withTrainMagic
 } from './snippets';
 
@@ -19,6 +21,34 @@ describe('the example request', () => {
     expect(JSON.parse(requestFor(ENDPOINT))).toEqual({
       inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 3], data: [0, 0, 0] }]
     });
+  });
+});
+
+describe('the form', () => {
+  const inputs = [{ name: 'x', datatype: 'FP32', shape: [-1, 2] }];
+
+  test('is filled in by the signature and gives the request', () => {
+    const texts = { x: filledIn(inputs[0] as (typeof inputs)[0]) };
+    expect(texts.x).toBe('[[0,0]]');
+    expect(JSON.parse(requestFrom(inputs, texts))).toEqual({
+      inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 2], data: [0, 0] }]
+    });
+  });
+
+  test('takes as many rows as are typed', () => {
+    const request = JSON.parse(requestFrom(inputs, { x: '[[1,2],[3,4]]' }));
+    expect(request.inputs[0]).toMatchObject({
+      shape: [2, 2],
+      data: [1, 2, 3, 4]
+    });
+  });
+
+  test.each([
+    ['[1, 2', 'x: not a list'],
+    ['', 'x: not a list'],
+    ['[[1],[2,3]]', 'x: its rows are not equally long']
+  ])('refuses %s by the name of the input', (text, said) => {
+    expect(() => requestFrom(inputs, { x: text })).toThrow(said);
   });
 });
 

@@ -16,6 +16,72 @@ function zeros(input: ITensorSignature): object {
   return { name: input.name, datatype: input.datatype, shape, data };
 }
 
+/** Return the values of a tensor as nested lists, a row on each line: what the form shows. */
+export function filledIn(input: ITensorSignature): string {
+  const [rows = 1, ...inner] = input.shape.map(size => (size < 1 ? 1 : size));
+  const value = input.datatype === 'BYTES' ? '' : 0;
+  const row = (sizes: number[]): unknown => {
+    const [size, ...rest] = sizes;
+    return size === undefined
+      ? value
+      : Array.from({ length: size }, () => row(rest));
+  };
+  const count = inner.reduce((product, size) => product * size, rows);
+  return count > MOST
+    ? ''
+    : rowsOf(Array.from({ length: rows }, () => row(inner)));
+}
+
+function rowsOf(rows: unknown[]): string {
+  return `[${rows.map(row => JSON.stringify(row)).join(',\n ')}]`;
+}
+
+/**
+ * Return the request for what stands in the form, by the inputs' names.
+ *
+ * Throws an Error that names the input whose values are no list of equal rows.
+ */
+export function requestFrom(
+  inputs: readonly ITensorSignature[],
+  texts: Readonly<Record<string, string>>
+): string {
+  return readableJson({
+    inputs: inputs.map(input => {
+      let value: unknown;
+      try {
+        value = JSON.parse(texts[input.name] ?? '');
+      } catch {
+        throw new Error(
+          `${input.name}: not a list of numbers, such as [[1, 2]]`
+        );
+      }
+      const shape = shapeOf(value);
+      if (shape === null) {
+        throw new Error(`${input.name}: its rows are not equally long`);
+      }
+      return {
+        name: input.name,
+        datatype: input.datatype,
+        shape,
+        data: [value].flat(Infinity)
+      };
+    })
+  });
+}
+
+/** Return the sizes of nested lists, null where they are not the same everywhere. */
+function shapeOf(value: unknown): number[] | null {
+  if (!Array.isArray(value)) {
+    return [];
+  }
+  const shapes = value.map(shapeOf);
+  const first = shapes[0] ?? [];
+  const same = shapes.every(
+    shape => shape !== null && shape.join() === first.join()
+  );
+  return same ? [value.length, ...first] : null;
+}
+
 function bodyOf(endpoint: IEndpoint): string {
   return JSON.stringify(JSON.parse(requestFor(endpoint)));
 }

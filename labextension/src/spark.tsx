@@ -9,13 +9,16 @@ const HEIGHT = 24;
  * The scale is of the middle: the highest tenth is cut off at the top, so that a first loss of
  * 1e4 does not flatten all that came after.
  */
-export function sparkPath(values: readonly (number | null)[]): string {
+export function sparkPath(
+  values: readonly (number | null)[],
+  floor?: number
+): string {
   const known = values.filter((v): v is number => v !== null);
   if (known.length < 2) {
     return '';
   }
   const sorted = [...known].sort((a, b) => a - b);
-  const low = sorted[0] as number;
+  const low = floor ?? (sorted[0] as number);
   const high = sorted[Math.floor((sorted.length - 1) * 0.98)] as number;
   const range = high - low || 1;
   const step = WIDTH / (values.length - 1);
@@ -37,8 +40,13 @@ export function sparkPath(values: readonly (number | null)[]): string {
 export function Spark(props: {
   values: readonly (number | null)[];
   label: string;
+  /** What the bottom of the box means; the lowest value where it is left out. */
+  floor?: number;
 }): JSX.Element | null {
-  const path = React.useMemo(() => sparkPath(props.values), [props.values]);
+  const path = React.useMemo(
+    () => sparkPath(props.values, props.floor),
+    [props.values, props.floor]
+  );
   if (!path) {
     return null;
   }

@@ -3,10 +3,17 @@ import { renderToStaticMarkup } from 'react-dom/server';
 import { describe, expect, test } from 'vitest';
 
 import { Actions } from './actions';
-import { IEndpoint, IHost, IJob } from './api';
-import { Endpoints, trafficOf } from './endpoints';
-import { Hosts } from './hosts';
-import { progressOf, RecentJobs, RunningJobs, whereOf } from './jobs';
+import { IEndpoint, IHost, IHostJob, IJob } from './api';
+import { countsOf, Endpoints } from './endpoints';
+import { freeOf, Hosts } from './hosts';
+import {
+  canResume,
+  jobsWith,
+  progressOf,
+  RecentJobs,
+  RunningJobs,
+  whereOf
+} from './jobs';
 
 const EVIL = '<img src=x onerror="alert(1)">';
 const SAFE = '&lt;img src=x onerror=&quot;alert(1)&quot;&gt;';
@@ -14,7 +21,9 @@ const SAFE = '&lt;img src=x onerror=&quot;alert(1)&quot;&gt;';
 const actions = {
   trans: {
     __: (text: string, ...args: unknown[]) =>
-      text.replace(/%(\d)/g, (_, index) => String(args[Number(index) - 1]))
+      text.replace(/%(\d)/g, (_, index) => String(args[Number(index) - 1])),
+    _n: (one: string, many: string, count: number) =>
+      (count === 1 ? one : many).replace('%1', String(count))
   }
 } as unknown as Actions;
 
@@ -52,7 +61,9 @@ const HOST: IHost = {
   load: 1,
   memory_used: 1,
   memory_total: 2,
-  ranks: 0,
+  ranks: 2,
+  free: 0,
+  jobs: [{ name: EVIL, ranks: 2 }],
   gpus: [
     {
       index: 0,
@@ -85,7 +96,20 @@ const ENDPOINT: IEndpoint = {
   requests_per_second: 41.234,
   p50_ms: 0.5,
   p99_ms: 2.5,
-  inputs: []
+  traffic: [0, 20, 41],
+  latency: [null, 2.4, 2.5],
+  inputs: [],
+  canary: {
+    version: 3,
+    percent: 10,
+    requests: 40,
+    errors: 1,
+    p99_ms: 3.5,
+    replicas: 1,
+    ready: 1
+  },
+  shadow: null,
+  notice: EVIL
 };
 
 function recent(job: IJob): JSX.Element {
@@ -100,12 +124,22 @@ function recent(job: IJob): JSX.Element {
   );
 }
 
+function others(jobs: IHostJob[]): JSX.Element {
+  const host = { name: EVIL, slots: null, jobs };
+  return <Hosts hosts={[]} others={[host]} actions={actions} />;
+}
+
+function endpoints(...shown: IEndpoint[]): JSX.Element {
+  return <Endpoints endpoints={shown} now={0} actions={actions} />;
+}
+
 describe('p67: names are text nodes', () => {
   test.each([
     ['running', <RunningJobs jobs={[JOB]} actions={actions} />],
     ['recent', recent({ ...JOB, final: true, state: 'FAILED' })],
-    ['hosts', <Hosts hosts={[HOST]} actions={actions} />],
-    ['endpoints', <Endpoints endpoints={[ENDPOINT]} actions={actions} />]
+    ['hosts', <Hosts hosts={[HOST]} others={[]} actions={actions} />],
+    ['others', others([{ name: EVIL, ranks: 1 }])],
+    ['endpoints', endpoints(ENDPOINT)]
   ])('%s', (_, view) => {
     const html = renderToStaticMarkup(view);
     expect(html).toContain(SAFE);
@@ -122,9 +156,7 @@ describe('empty states teach', () => {
   });
 
   test('how a model is deployed', () => {
-    const html = renderToStaticMarkup(
-      <Endpoints endpoints={[]} actions={actions} />
-    );
+    const html = renderToStaticMarkup(endpoints());
     expect(html).toContain('%deploy model --name digits');
   });
 });
@@ -155,21 +187,55 @@ describe('a running job', () => {
 
 describe('an endpoint', () => {
   test('says what it does', () => {
-    expect(trafficOf(ENDPOINT)).toBe(
-      '1 of 2 ready · 41.2 req/s · p99 2.5 ms · 3 errors'
-    );
-    expect(
-      trafficOf({ ...ENDPOINT, requests: 0, requests_per_second: 0, errors: 0 })
-    ).toBe('1 of 2 ready · 0 requests');
+    expect(countsOf(ENDPOINT)).toBe('1 of 2 ready · 1,200 requests · 3 errors');
+    const html = renderToStaticMarkup(endpoints(ENDPOINT));
+    expect(html).toContain('41.2 req/s');
+    expect(html).toContain('p99 2.5 ms');
+    const idle = { ...ENDPOINT, requests: 0, errors: 0 };
+    expect(renderToStaticMarkup(endpoints(idle))).not.toContain('p99 2.5 ms');
+  });
+
+  test('with a canary shows its share', () => {
+    const html = renderToStaticMarkup(endpoints(ENDPOINT));
+    expect(html).toContain('type="range"');
+    expect(html).toContain('40 requests · 1 errors');
+    const alone = { ...ENDPOINT, canary: null };
+    expect(renderToStaticMarkup(endpoints(alone))).not.toContain('range');
   });
 
   test('with one version cannot be rolled back', () => {
     const one = { ...ENDPOINT, versions: ENDPOINT.versions.slice(1) };
     const html = (endpoint: IEndpoint): string =>
-      renderToStaticMarkup(
-        <Endpoints endpoints={[endpoint]} actions={actions} />
-      );
+      renderToStaticMarkup(endpoints(endpoint));
     expect(html(ENDPOINT)).toContain('>Roll back<');
     expect(html(one)).not.toContain('>Roll back<');
+  });
+});
+
+describe('a host', () => {
+  test('says how much is free', () => {
+    expect(freeOf(HOST, actions)).toBe('0 of 1 GPUs free');
+    expect(freeOf({ ...HOST, gpus: [], free: 1 }, actions)).toBe(
+      '1 of 2 cores free'
+    );
+  });
+});
+
+describe('a job that has ended', () => {
+  const over = { ...JOB, name: 'digits', reason: '', state: 'FAILED' };
+
+  test('is found by words of its name, state and failure', () => {
+    expect(jobsWith([over], 'dig fail')).toEqual([over]);
+    expect(jobsWith([over], 'img')).toEqual([over]); // the kind of its failure
+    expect(jobsWith([over], 'succeeded')).toEqual([]);
+    expect(jobsWith([over], ' ')).toEqual([over]);
+  });
+
+  test('can go on where it left a checkpoint, unless it succeeded', () => {
+    expect(canResume(over)).toBe(false);
+    expect(canResume({ ...over, checkpoint: 0 })).toBe(true);
+    expect(canResume({ ...over, checkpoint: 9, state: 'SUCCEEDED' })).toBe(
+      false
+    );
   });
 });

@@ -16,7 +16,7 @@ from nbaas.config import Settings
 from nbaas.deploy.hosting import stop_host
 
 ROOT = Path(nbaas.__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "server"))
+sys.path[:0] = [str(ROOT / "tests" / "server"), str(Path(__file__).parent)]
 
 from jupyter_process import (  # noqa: E402 - found on the path of the line above
     Server,

@@ -7,38 +7,12 @@ import shutil
 
 import pytest
 from jupyter_process import BASE, TOKEN, Starter, light_python, start_server, stop_server
+from panel import FAILS, FALLS, GOES_ON, item, open_lab, open_panel
 from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.ranks]
 
-FALLS = """
-for n in range(1, 201):
-    step(n, 0.0005)
-print("accuracy 0.97")
-"""
-GOES_ON = "print('on', flush=True)\nfor n in range(1, 100000): step(n, 0.02)"
-FAILS = "step(1); step(2)\nraise ValueError('no such column')"
 EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
-
-
-def open_lab(page, lab, path="lab", *, reset=True):
-    page.goto(f"http://127.0.0.1:{lab.port}{BASE}{path}?token={TOKEN}{'&reset' if reset else ''}")
-    page.get_by_role("tab", name="Training and serving").wait_for(timeout=90_000)
-
-
-def open_panel(page, lab, **options):
-    """Open JupyterLab with the panel in front; returns the panel."""
-    open_lab(page, lab, **options)
-    tab = page.get_by_role("tab", name="Training and serving")
-    if tab.get_attribute("aria-selected") != "true":
-        tab.click()
-    panel = page.locator("#nbaas-panel")
-    expect(panel.locator("[data-section=recent]")).to_be_visible(timeout=30_000)
-    return panel
-
-
-def item(panel, section, name):
-    return panel.locator(f"[data-section={section}] li").filter(has_text=name).first
 
 
 def test_a_job_of_two_ranks_and_its_endpoint_are_seen(page, trained, pictures):
@@ -135,6 +109,7 @@ def test_an_endpoint_is_tried_copied_and_undeployed(page, trained, pictures):
     answer = tab.locator("[data-answer]")
     expect(answer).to_contain_text('"model_name": "halves"', timeout=20_000)
     page.screenshot(path=pictures / "try.png")
+    tab.get_by_label("JSON").check()
     tab.get_by_role("textbox").fill('{"inputs": [{"name": "nobody"}]}')
     tab.get_by_role("button", name="Send").click()
     expect(tab.get_by_role("alert")).to_be_visible()

@@ -407,12 +407,166 @@
 }
 
 .nbaas-Field textarea {
-  min-height: 200px;
   font-family: var(--jp-code-font-family);
   font-size: var(--jp-code-font-size);
   resize: vertical;
 }
-`,""]),n.d(e,{},{A:i})},646(a,e,n){var r=n(601),o=n.n(r),t=n(314),i=n.n(t),s=n(757),l=n(475),p=n(514),d=i()(o());d.i(s.A),d.i(l.A),d.i(p.A),d.push([a.id,`
+
+.nbaas-Button:disabled {
+  cursor: default;
+  opacity: 0.6;
+}
+
+/* Buttons that belong together stand as one. */
+.nbaas-Group {
+  display: inline-flex;
+}
+
+.nbaas-Group .nbaas-Button {
+  margin-left: -1px;
+  border-radius: 0;
+}
+
+.nbaas-Group .nbaas-Button:first-child {
+  border-radius: var(--jp-border-radius) 0 0 var(--jp-border-radius);
+}
+
+.nbaas-Group .nbaas-Button:last-child {
+  border-radius: 0 var(--jp-border-radius) var(--jp-border-radius) 0;
+}
+
+.nbaas-Panel .nbaas-Url {
+  display: block;
+  white-space: nowrap;
+}
+
+.nbaas-SparkBox {
+  display: flex;
+  height: 18px;
+  border-bottom: var(--jp-border-width) solid var(--jp-border-color3);
+}
+
+.nbaas-SparkBox .nbaas-Spark {
+  height: 18px;
+}
+
+.nbaas-Note {
+  margin: 2px 0;
+  color: var(--jp-warn-color0);
+  font-size: var(--jp-ui-font-size0);
+  overflow-wrap: anywhere;
+}
+
+.nbaas-Fold {
+  text-align: left;
+}
+
+.nbaas-Versions {
+  padding: 2px 0 2px 12px;
+  font-size: var(--jp-ui-font-size0);
+}
+
+.nbaas-Canary {
+  margin: 4px 0;
+  padding: 4px 8px 6px;
+  border-left: 3px solid var(--jp-brand-color1);
+  background: var(--jp-layout-color2);
+  font-size: var(--jp-ui-font-size0);
+}
+
+.nbaas-Canary input {
+  width: 100%;
+  margin: 2px 0;
+  accent-color: var(--jp-brand-color1);
+}
+
+.nbaas-Users {
+  margin: 2px 0;
+  padding: 0;
+  font-size: var(--jp-ui-font-size0);
+  list-style: none;
+}
+
+.nbaas-Users li {
+  display: flex;
+  justify-content: space-between;
+  gap: 8px;
+}
+
+.nbaas-Facts {
+  margin: 4px 0 0;
+  padding: 0;
+  font-size: var(--jp-ui-font-size0);
+  line-height: 1.5;
+  list-style: none;
+  overflow-wrap: anywhere;
+}
+
+.nbaas-Facts li[data-ok='true'] > span {
+  color: var(--jp-success-color1);
+}
+
+.nbaas-Facts li[data-ok='false'] > span {
+  color: var(--jp-error-color1);
+}
+
+.nbaas-Facts code {
+  display: block;
+  margin-left: 14px;
+  background: none;
+  color: var(--jp-ui-font-color2);
+  white-space: normal;
+}
+
+.nbaas-Search {
+  box-sizing: border-box;
+  width: calc(100% - 20px);
+  margin: 2px 10px 6px;
+  padding: 2px 6px;
+  border: var(--jp-border-width) solid var(--jp-border-color1);
+  border-radius: var(--jp-border-radius);
+  background: var(--jp-layout-color1);
+  color: inherit;
+  font: inherit;
+  font-size: var(--jp-ui-font-size0);
+}
+
+.nbaas-Search:focus-visible,
+.nbaas-Field textarea:focus-visible {
+  outline: 2px solid var(--jp-brand-color1);
+  outline-offset: -1px;
+}
+
+.nbaas-Form {
+  display: contents;
+}
+
+/* A name of a metric may be long; the curve beside it keeps a part of the row. */
+.nbaas-Item .nbaas-Value {
+  max-width: 62%;
+  overflow: hidden;
+  text-overflow: ellipsis;
+  white-space: nowrap;
+}
+
+[data-endpoint] .nbaas-SparkBox + .nbaas-Value {
+  min-width: 76px;
+  text-align: right;
+}
+
+[data-endpoint] .nbaas-Row + .nbaas-Row {
+  margin-top: 4px;
+}
+
+[data-endpoint] > .nbaas-Quiet + .nbaas-Row {
+  margin-top: 4px;
+}
+
+/* Below a notebook of Notebook 7, whose area there begins with no height. */
+.nbaas-mod-below {
+  min-height: 300px;
+}
+`,""]),n.d(e,{},{A:i})},646(a,e,n){var r=n(601),o=n.n(r),t=n(314),i=n.n(t),s=n(757),p=n(475),l=n(514),d=i()(o());d.i(s.A),d.i(p.A),d.i(l.A),d.push([a.id,`
 `,""]),n.d(e,{},{A:d})},514(a,e,n){var r=n(601),o=n.n(r),t=n(314),i=(n.n(t))()(o());i.push([a.id,`.nbaas-panel {
   --nbaas-ink: var(--jp-ui-font-color1, var(--vscode-foreground, #333));
   --nbaas-dim: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #666));
@@ -486,4 +640,4 @@
 .nbaas-log { max-height: 180px; overflow: auto; font-size: 12px; white-space: pre-wrap; border: 1px solid var(--nbaas-grid); padding: 4px 6px; margin: 4px 0; }
 .nbaas-facts { font-size: 12px; }
 .nbaas-facts summary { cursor: pointer; color: var(--nbaas-dim); }
-`,""]),n.d(e,{},{A:i})},314(a){a.exports=function(a){var e=[];return e.toString=function(){return this.map(function(e){var n="",r=void 0!==e[5];return e[4]&&(n+="@supports (".concat(e[4],") {")),e[2]&&(n+="@media ".concat(e[2]," {")),r&&(n+="@layer".concat(e[5].length>0?" ".concat(e[5]):""," {")),n+=a(e),r&&(n+="}"),e[2]&&(n+="}"),e[4]&&(n+="}"),n}).join("")},e.i=function(a,n,r,o,t){"string"==typeof a&&(a=[[null,a,void 0]]);var i={};if(r)for(var s=0;s<this.length;s++){var l=this[s][0];null!=l&&(i[l]=!0)}for(var p=0;p<a.length;p++){var d=[].concat(a[p]);r&&i[d[0]]||(void 0!==t&&(void 0===d[5]||(d[1]="@layer".concat(d[5].length>0?" ".concat(d[5]):""," {").concat(d[1],"}")),d[5]=t),n&&(d[2]&&(d[1]="@media ".concat(d[2]," {").concat(d[1],"}")),d[2]=n),o&&(d[4]?(d[1]="@supports (".concat(d[4],") {").concat(d[1],"}"),d[4]=o):d[4]="".concat(o)),e.push(d))}},e}},601(a){a.exports=function(a){return a[1]}},665(a,e,n){n.r(e);var r=n(72),o=n.n(r),t=n(825),i=n.n(t),s=n(659),l=n.n(s),p=n(56),d=n.n(p),c=n(540),b=n.n(c),u=n(113),f=n.n(u),h=n(646),g={};g.styleTagTransform=f(),g.setAttributes=d(),g.insert=l().bind(null,"head"),g.domAPI=i(),g.insertStyleElement=b(),o()(h.A,g);let x=h.A&&h.A.locals?h.A.locals:void 0;n.d(e,{},{default:x})},72(a){var e=[];function n(a){for(var n=-1,r=0;r<e.length;r++)if(e[r].identifier===a){n=r;break}return n}function r(a,r){for(var o={},t=[],i=0;i<a.length;i++){var s=a[i],l=r.base?s[0]+r.base:s[0],p=o[l]||0,d="".concat(l," ").concat(p);o[l]=p+1;var c=n(d),b={css:s[1],media:s[2],sourceMap:s[3],supports:s[4],layer:s[5]};if(-1!==c)e[c].references++,e[c].updater(b);else{var u=function(a,e){var n=e.domAPI(e);return n.update(a),function(e){e?(e.css!==a.css||e.media!==a.media||e.sourceMap!==a.sourceMap||e.supports!==a.supports||e.layer!==a.layer)&&n.update(a=e):n.remove()}}(b,r);r.byIndex=i,e.splice(i,0,{identifier:d,updater:u,references:1})}t.push(d)}return t}a.exports=function(a,o){var t=r(a=a||[],o=o||{});return function(a){a=a||[];for(var i=0;i<t.length;i++){var s=n(t[i]);e[s].references--}for(var l=r(a,o),p=0;p<t.length;p++){var d=n(t[p]);0===e[d].references&&(e[d].updater(),e.splice(d,1))}t=l}}},659(a){var e={};a.exports=function(a,n){var r=function(a){if(void 0===e[a]){var n=document.querySelector(a);if(window.HTMLIFrameElement&&n instanceof window.HTMLIFrameElement)try{n=n.contentDocument.head}catch(a){n=null}e[a]=n}return e[a]}(a);if(!r)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");r.appendChild(n)}},540(a){a.exports=function(a){var e=document.createElement("style");return a.setAttributes(e,a.attributes),a.insert(e,a.options),e}},56(a,e,n){a.exports=function(a){var e=n.nc;e&&a.setAttribute("nonce",e)}},825(a){a.exports=function(a){if("u"<typeof document)return{update:function(){},remove:function(){}};var e=a.insertStyleElement(a);return{update:function(n){var r,o,t;r="",n.supports&&(r+="@supports (".concat(n.supports,") {")),n.media&&(r+="@media ".concat(n.media," {")),(o=void 0!==n.layer)&&(r+="@layer".concat(n.layer.length>0?" ".concat(n.layer):""," {")),r+=n.css,o&&(r+="}"),n.media&&(r+="}"),n.supports&&(r+="}"),(t=n.sourceMap)&&"u">typeof btoa&&(r+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(t))))," */")),a.styleTagTransform(r,e,a.options)},remove:function(){var a;null===(a=e).parentNode||a.parentNode.removeChild(a)}}}},113(a){a.exports=function(a,e){if(e.styleSheet)e.styleSheet.cssText=a;else{for(;e.firstChild;)e.removeChild(e.firstChild);e.appendChild(document.createTextNode(a))}}}}]);
+`,""]),n.d(e,{},{A:i})},314(a){a.exports=function(a){var e=[];return e.toString=function(){return this.map(function(e){var n="",r=void 0!==e[5];return e[4]&&(n+="@supports (".concat(e[4],") {")),e[2]&&(n+="@media ".concat(e[2]," {")),r&&(n+="@layer".concat(e[5].length>0?" ".concat(e[5]):""," {")),n+=a(e),r&&(n+="}"),e[2]&&(n+="}"),e[4]&&(n+="}"),n}).join("")},e.i=function(a,n,r,o,t){"string"==typeof a&&(a=[[null,a,void 0]]);var i={};if(r)for(var s=0;s<this.length;s++){var p=this[s][0];null!=p&&(i[p]=!0)}for(var l=0;l<a.length;l++){var d=[].concat(a[l]);r&&i[d[0]]||(void 0!==t&&(void 0===d[5]||(d[1]="@layer".concat(d[5].length>0?" ".concat(d[5]):""," {").concat(d[1],"}")),d[5]=t),n&&(d[2]&&(d[1]="@media ".concat(d[2]," {").concat(d[1],"}")),d[2]=n),o&&(d[4]?(d[1]="@supports (".concat(d[4],") {").concat(d[1],"}"),d[4]=o):d[4]="".concat(o)),e.push(d))}},e}},601(a){a.exports=function(a){return a[1]}},665(a,e,n){n.r(e);var r=n(72),o=n.n(r),t=n(825),i=n.n(t),s=n(659),p=n.n(s),l=n(56),d=n.n(l),b=n(540),c=n.n(b),u=n(113),f=n.n(u),h=n(646),x={};x.styleTagTransform=f(),x.setAttributes=d(),x.insert=p().bind(null,"head"),x.domAPI=i(),x.insertStyleElement=c(),o()(h.A,x);let g=h.A&&h.A.locals?h.A.locals:void 0;n.d(e,{},{default:g})},72(a){var e=[];function n(a){for(var n=-1,r=0;r<e.length;r++)if(e[r].identifier===a){n=r;break}return n}function r(a,r){for(var o={},t=[],i=0;i<a.length;i++){var s=a[i],p=r.base?s[0]+r.base:s[0],l=o[p]||0,d="".concat(p," ").concat(l);o[p]=l+1;var b=n(d),c={css:s[1],media:s[2],sourceMap:s[3],supports:s[4],layer:s[5]};if(-1!==b)e[b].references++,e[b].updater(c);else{var u=function(a,e){var n=e.domAPI(e);return n.update(a),function(e){e?(e.css!==a.css||e.media!==a.media||e.sourceMap!==a.sourceMap||e.supports!==a.supports||e.layer!==a.layer)&&n.update(a=e):n.remove()}}(c,r);r.byIndex=i,e.splice(i,0,{identifier:d,updater:u,references:1})}t.push(d)}return t}a.exports=function(a,o){var t=r(a=a||[],o=o||{});return function(a){a=a||[];for(var i=0;i<t.length;i++){var s=n(t[i]);e[s].references--}for(var p=r(a,o),l=0;l<t.length;l++){var d=n(t[l]);0===e[d].references&&(e[d].updater(),e.splice(d,1))}t=p}}},659(a){var e={};a.exports=function(a,n){var r=function(a){if(void 0===e[a]){var n=document.querySelector(a);if(window.HTMLIFrameElement&&n instanceof window.HTMLIFrameElement)try{n=n.contentDocument.head}catch(a){n=null}e[a]=n}return e[a]}(a);if(!r)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");r.appendChild(n)}},540(a){a.exports=function(a){var e=document.createElement("style");return a.setAttributes(e,a.attributes),a.insert(e,a.options),e}},56(a,e,n){a.exports=function(a){var e=n.nc;e&&a.setAttribute("nonce",e)}},825(a){a.exports=function(a){if("u"<typeof document)return{update:function(){},remove:function(){}};var e=a.insertStyleElement(a);return{update:function(n){var r,o,t;r="",n.supports&&(r+="@supports (".concat(n.supports,") {")),n.media&&(r+="@media ".concat(n.media," {")),(o=void 0!==n.layer)&&(r+="@layer".concat(n.layer.length>0?" ".concat(n.layer):""," {")),r+=n.css,o&&(r+="}"),n.media&&(r+="}"),n.supports&&(r+="}"),(t=n.sourceMap)&&"u">typeof btoa&&(r+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(t))))," */")),a.styleTagTransform(r,e,a.options)},remove:function(){var a;null===(a=e).parentNode||a.parentNode.removeChild(a)}}}},113(a){a.exports=function(a,e){if(e.styleSheet)e.styleSheet.cssText=a;else{for(;e.firstChild;)e.removeChild(e.firstChild);e.appendChild(document.createTextNode(a))}}}}]);
