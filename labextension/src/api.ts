@@ -100,6 +100,11 @@ export interface IOtherHost {
   name: string;
   slots: number | null;
   jobs: IHostJob[];
+  /** 'ready', or what it lacks; '' before it has answered. */
+  state: string;
+  hint: string;
+  /** Such as '3 of 4 GPUs'. */
+  free: string;
 }
 
 /** What a host has or lacks; the hint is the way out. */

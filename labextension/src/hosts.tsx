@@ -4,7 +4,7 @@ import * as React from 'react';
 import { Actions } from './actions';
 import { IFact, IGpu, IHost, IHostJob, IOtherHost } from './api';
 import { formatBytes } from './format';
-import { Meter, Row, SmallButton } from './parts';
+import { Chip, Meter, Row, SmallButton } from './parts';
 
 export function Hosts(props: {
   hosts: IHost[];
@@ -81,16 +81,32 @@ function Other(props: { host: IOtherHost; actions: Actions }): JSX.Element {
     <li className="nbaas-Item" data-host={host.name}>
       <Row>
         <span className="nbaas-Name nbaas-mod-plain">{host.name}</span>
-        <span className="nbaas-Quiet">
-          {host.slots === null
-            ? trans.__('one rank per GPU')
-            : trans.__('%1 slots', host.slots)}
-        </span>
+        {host.state === 'ready' ? (
+          <Chip state={host.state} />
+        ) : (
+          <span className="nbaas-Quiet">
+            {host.state === '' && trans.__('asking…')}
+          </span>
+        )}
       </Row>
-      <Users jobs={host.jobs} actions={actions} />
-      {host.jobs.length === 0 && (
-        <span className="nbaas-Quiet">{trans.__('no rank of yours')}</span>
+      {host.state !== '' && host.state !== 'ready' && (
+        <div className="nbaas-Why">
+          {host.state}
+          {host.hint && ` (${host.hint})`}
+        </div>
       )}
+      <div className="nbaas-Quiet">
+        {[
+          host.slots === null
+            ? trans.__('one rank per GPU')
+            : trans.__('%1 slots', host.slots),
+          host.free && trans.__('%1 free', host.free),
+          host.jobs.length === 0 && trans.__('no rank of yours')
+        ]
+          .filter(Boolean)
+          .join(' · ')}
+      </div>
+      <Users jobs={host.jobs} actions={actions} />
     </li>
   );
 }

@@ -125,7 +125,8 @@ function recent(job: IJob): JSX.Element {
 }
 
 function others(jobs: IHostJob[]): JSX.Element {
-  const host = { name: EVIL, slots: null, jobs };
+  const told = { state: EVIL, hint: EVIL, free: EVIL };
+  const host = { name: EVIL, slots: null, jobs, ...told };
   return <Hosts hosts={[]} others={[host]} actions={actions} />;
 }
 

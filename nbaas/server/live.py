@@ -124,8 +124,11 @@ class Live:
         if with_facts:
             endpoints = await context.call(context.endpoints.rows)
             asked_of = sum(bool(endpoint.requests_per_second) for endpoint in endpoints)
-            here, others = await context.call(_hosts, context)
-            self._facts = {"hosts": [here], "others": others, "endpoints": endpoints}
+            self._facts = {**self._facts, "endpoints": endpoints}
+            if any(socket.visible for socket in self._sockets):
+                # Other hosts are asked by ssh: only for who looks.
+                here, others = await context.call(_hosts, context)
+                self._facts |= {"hosts": [here], "others": others}
         parts = {"running": running, "finished": finished, **self._facts}
         self._tell({name: msgspec.json.encode(value) for name, value in parts.items()}, ended)
         return bool(running or asked_of)

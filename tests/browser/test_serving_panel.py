@@ -134,13 +134,13 @@ def test_the_form_is_that_of_the_signature(page, lab, served, pictures):
 
 
 def test_a_host_names_its_jobs_and_is_checked(page, lab, start_job, pictures):
-    (lab.home / "config.toml").write_text('[clusters.lab]\nhosts = ["gpu-one:4", "gpu-two"]\n')
+    (lab.home / "config.toml").write_text('[clusters.lab]\nhosts = ["127.0.0.2:4", "127.0.0.3"]\n')
     start_job(GOES_ON, name="busy")
     panel = open_panel(page, lab)
     here = panel.locator("[data-section=hosts] li[data-host]").first
     expect(here.get_by_text("0 of 2 cores free")).to_be_visible(timeout=20_000)
     expect(here.locator(".nbaas-Users")).to_contain_text("busy2 ranks")
-    other = panel.locator("[data-host=gpu-one]")
+    other = panel.locator("[data-host='127.0.0.2']")
     expect(other.get_by_text("4 slots")).to_be_visible()
     here.get_by_role("button", name="has and lacks").click()
     facts = here.locator(".nbaas-Facts")

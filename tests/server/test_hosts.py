@@ -37,13 +37,13 @@ def test_a_host_names_its_jobs_with_their_ranks():
 
 def test_hosts_of_the_config_file_are_listed_with_who_uses_them(tmp_path, monkeypatch):
     monkeypatch.setenv("NBAAS_HOME", str(tmp_path))
-    (tmp_path / "config.toml").write_text('[clusters.lab]\nhosts = ["gpu1:4", "gpu2"]\n')
-    running = [Holder("here", None, "a"), Holder("gpu1", 0, "b"), Holder("gpu1", 1, "b")]
+    (tmp_path / "config.toml").write_text('[clusters.lab]\nhosts = ["127.0.0.2:4", "127.0.0.3"]\n')
+    running = [Holder("here", None, "a"), Holder("127.0.0.2", 0, "b"), Holder("127.0.0.2", 1, "b")]
     here, others = read_hosts(running)
     assert (here.ranks, here.jobs) == (1, (HostJob("a", 1),))
     assert [(one.name, one.slots, one.jobs) for one in others] == [
-        ("gpu1", 4, (HostJob("b", 2),)),
-        ("gpu2", None, ()),
+        ("127.0.0.2", 4, (HostJob("b", 2),)),
+        ("127.0.0.3", None, ()),
     ]
 
 
