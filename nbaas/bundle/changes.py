@@ -21,6 +21,7 @@ from typing import Any
 
 from nbaas.bundle import buffers, states
 from nbaas.bundle.definitions import is_notebook_definition
+from nbaas.bundle.keras_state import KERAS, layer_class
 from nbaas.bundle.states import Kind
 
 # They have attributes, which are not state: caches, or what is fixed at birth.
@@ -96,6 +97,8 @@ def _kind_of_class(cls: type) -> Kind | None:
 def _library_kinds() -> list[tuple[type, Kind]]:
     """Return the kinds of the libraries that are loaded; values of others cannot be here."""
     kinds: list[tuple[type, Kind]] = [(random.Random, buffers.RANDOM)]
+    if (layer := layer_class()) is not None:
+        kinds.append((layer, KERAS))  # before the modules of torch that they are
     if "torch" in sys.modules:
         import torch
 

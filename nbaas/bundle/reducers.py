@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from nbaas.bundle import restoring
+from nbaas.bundle.keras_state import layer_class, made_quietly
 from nbaas.bundle.memory import SpanTable
 from nbaas.bundle.restoring import NOTEBOOK
 
@@ -218,6 +219,16 @@ def _reduce_loader(_: Collector, loader: Any) -> Any:
     return newobj, (type(loader),), {**vars(loader), "_iterator": None}
 
 
+def _reduce_keras(_: Collector, value: Any) -> Any:
+    layer = layer_class()
+    if layer is None or not isinstance(value, layer):
+        return None
+    made = value.__reduce__()
+    if not isinstance(made, tuple) or len(made) != 2:  # noqa: PLR2004 - what makes it, of what
+        return None
+    return made_quietly, (made[0], *made[1])
+
+
 _REDUCERS: dict[type, Reducer] = {
     types.FunctionType: _reduce_function,
     types.CodeType: _reduce_code,
@@ -230,6 +241,7 @@ _REDUCERS: dict[type, Reducer] = {
 _OF_MODULES: tuple[tuple[str, Reducer], ...] = (
     ("nbaas.parallel.", _reduce_global_tensor),
     ("torch.utils.data.dataloader", _reduce_loader),
+    ("keras.", _reduce_keras),
 )
 
 

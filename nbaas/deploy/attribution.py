@@ -27,7 +27,7 @@ MAX_SECONDS = 20.0
 MAX_WINDOWS = 1024  # occluded places of one row
 PASS_ROWS = 64  # rows in one call of the model
 TABLE = 2  # dimensions of (B, scores)
-FLAT = 8  # numbers that a window without a size leaves as they are, one by one
+CHANNELS = 4  # at most, of an image that has them last
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +255,8 @@ def window_for(inner: tuple[int, ...], asked: tuple[int, ...]) -> tuple[int, ...
         sizes = asked if len(asked) == len(inner) else asked * len(inner)
     elif len(inner) <= 1:
         sizes = (1,) * len(inner)
+    elif len(inner) == 3 and inner[-1] <= CHANNELS < inner[0]:  # noqa: PLR2004 - H, W, C
+        sizes = (*(max(1, side // 8) for side in inner[:2]), inner[-1])
     else:
         channels = inner[: len(inner) - 2]
         sizes = (*channels, *(max(1, side // 8) for side in inner[-2:]))

@@ -20,6 +20,7 @@ UP, DOWN, FAINT = "#D55E00", "#0072B2", "#666666"
 LEGEND = "orange raised the score, blue lowered it"
 LETTERS = 88  # in one line of tokens
 IMAGE = 2  # dimensions
+CHANNELS = 4  # at most, of an image that has them last
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +102,28 @@ def _draw_image(above: Any, below: Any, row: Row) -> None:
     picture = as_picture(row.given)
     above.imshow(picture, cmap="gray_r" if picture.ndim == IMAGE else None)
     above.set_title(row.title, fontsize=9, color=INK)
-    parts = np.asarray(row.parts).reshape(-1, *np.shape(row.parts)[-2:]).sum(0)
+    parts = as_planes(row.parts).sum(0)
     limit = _limit(parts)
     grey = picture if picture.ndim == IMAGE else picture.mean(-1)
     below.imshow(parts, cmap=_colors(), vmin=-limit, vmax=limit)
-    below.contour(grey, levels=[float(grey.mean())], colors=FAINT, linewidths=0.5, alpha=0.6)
+    if min(grey.shape) > 1 and grey.min() < grey.max():
+        below.contour(grey, levels=[float(grey.mean())], colors=FAINT, linewidths=0.5, alpha=0.6)
 
 
 def as_picture(given: Any) -> Any:
-    """Return (H, W) or (H, W, 3) in [0, 1] of an image (H, W), (C, H, W), or of more dimensions."""
-    array = np.asarray(given, dtype="f8")
-    array = array.reshape(-1, *array.shape[-2:])
+    """Return (H, W) or (H, W, 3) in [0, 1] of an image in any of the forms of `as_planes`."""
+    array = as_planes(given).astype("f8")
     low, high = float(np.nanmin(array)), float(np.nanmax(array))
     array = (array - low) / ((high - low) or 1.0)
     return np.moveaxis(array, 0, -1) if len(array) == 3 else array.mean(0)  # noqa: PLR2004 - RGB
+
+
+def as_planes(image: Any) -> Any:
+    """Return (C, H, W) of an image (H, W), (C, H, W), (H, W, C) as Keras has it, or of more."""
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[-1] <= CHANNELS < array.shape[0]:  # noqa: PLR2004 - H, W, C
+        array = np.moveaxis(array, -1, 0)
+    return array.reshape(-1, *array.shape[-2:])
 
 
 # ---------------------------------------------------------------- tables

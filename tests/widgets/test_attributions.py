@@ -19,6 +19,7 @@ def size_of(png: bytes) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("shape", "integers", "kind"),
     [((64,), False, "table"), ((8, 8), False, "image"), ((3, 8, 8), False, "image"),
+     ((8, 8, 1), False, "image"), ((8, 1), False, "image"),
      ((12,), True, "tokens"), ((), False, "table")],
 )  # fmt: skip
 def test_the_shape_of_a_row_says_how_it_is_drawn(shape, integers, kind):
