@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 FRESH = f"""%reset -f
 %matplotlib agg
 import random, numpy, torch
-torch.set_num_threads(1)
+torch.set_num_threads(1); torch.set_default_dtype(torch.float32)
 torch.manual_seed({SEED}); random.seed({SEED}); numpy.random.seed({SEED})
 del random, numpy, torch
 """
@@ -36,6 +36,7 @@ def _values(path, ignore):
         pickle.dump(collect(globals(), {{"ignore": ignore}}), file)
 _values({path!r}, {ignore!r})
 """
+QUIET = "import warnings; warnings.simplefilter('ignore')\n"
 BAR = "%|"  # of tqdm
 OF_IPYTHON = ["In", "Out", "exit", "quit", "get_ipython"]
 
@@ -72,7 +73,8 @@ class Door:
             _checked(notebook.run("%load_ext nbaas"))
         printed = []
         for phase, source in case.phases.items():
-            above = magic if phase == "train" else ""
+            # Warnings of a rank come into the cell's output, those of a kernel do not.
+            above = magic + QUIET if phase == "train" else ""
             printed.append(_checked(notebook.run(above + source)).stdout)
         path = str(Path(self.folder.name) / "values.pkl")
         ignore = [*case.ignore, *OF_IPYTHON]
