@@ -18,7 +18,7 @@ from nbaas.deploy.manifest import SOURCE, STRUCTURE, TensorSpec, VersionManifest
 
 Row = tuple[str, ...]
 
-MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>&$-])")
+MARKDOWN = re.compile(r"([\\`*_{}\[\]()#!|~<>&$])")
 SHORT = 16  # hex digits of a digest that are shown
 TABLE_STYLE = "border-collapse:collapse;margin:0 0 .8em 0"
 CELL_STYLE = "text-align:left;vertical-align:top;padding:.15em 1.2em .15em 0"

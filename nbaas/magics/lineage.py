@@ -32,7 +32,7 @@ ARRAY_KINDS = ("Tensor", "ndarray", "memmap")
 LEAST_ARRAY = 1000  # bytes; a smaller one is a setting, not data
 MOST_DATA = 20
 MOST_JOURNAL = 1 << 20  # bytes of metrics that are read; of more, the last ones
-SERIES_LEFT_OUT = ("batch",)
+SERIES_LEFT_OUT = ("batch", "rows")
 
 _trained: weakref.WeakKeyDictionary[Any, tuple[str, int]] = weakref.WeakKeyDictionary()
 
