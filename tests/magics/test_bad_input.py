@@ -16,7 +16,6 @@ MISTAKES = [
     ("%%train --gpus 4 --ranks 4\nx = 1", "UsageError", ["--gpus 4 and --ranks 4 together"]),
     ("%%train --engine horovd\nx = 1", "UsageError", ["--engine: invalid choice: 'horovd'"]),
     ("%%train --hosts a;id\nx = 1", "UsageError", ["'a;id' is no host", "hosts are written"]),
-    ("%%train --hosts no-such-host:1\nx = 1", "HostError", ["no-such-host: no host has this name"]),
     ("%%train --cluster lab\nx = 1", "UsageError", ["no cluster of this name", "config.toml"]),
     ("%%train --name 'My Job'\nx = 1", "UsageError", ["'My Job': not a name for a job"]),
     ("%%train --out 1a\nx = 1", "UsageError", ["--out '1a' is not a name for a variable"]),
