@@ -30,13 +30,14 @@ from promises import (  # noqa: F401 - fixtures and hooks for all tests
 )
 
 ROOT = Path(__file__).parent.parent
+SERVING = re.compile(r"test_p4\d_")  # the promises of endpoints, in the fault suite too
 SECURITY = re.compile(r"test_p(?:6\d|7[01])_")  # the promises of the security suite
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of the security and the fault suite by their names, wherever they stand."""
     for item in items:
-        if set(promises_of(item.name)) & set(JOBS):
+        if set(promises_of(item.name)) & set(JOBS) or SERVING.match(item.name):
             item.add_marker(pytest.mark.faults)
         if SECURITY.match(item.name) or "/tests/security/" in item.path.as_posix():
             item.add_marker(pytest.mark.security)

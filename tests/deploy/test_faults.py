@@ -325,8 +325,8 @@ class Slow(nn.Module):
         time.sleep(0.05)
         return x
 """)
-    renew(on_hub)
     endpoint = deployed(alone, notebook["Slow"](), "leased", torch.ones(1, 3))
+    renew(on_hub)
     address, token, pid = endpoint.address, endpoint.token, read_state(alone)["pid"]
     family = [pid, *(p.pid for p in psutil.Process(pid).children(recursive=True))]
     statuses = []
