@@ -7,7 +7,6 @@ our errors as one line.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -218,9 +217,6 @@ def _warm_up() -> None:
         settings = load_settings()
         if settings.warm:
             zygote.ensure(settings)
-            # The figure that a job leaves: importing what draws it holds the interpreter for 0.2 s,
-            # which would fall on whatever cell runs when a job in the background ends.
-            importlib.import_module("matplotlib.backends.backend_agg")
 
 
 def unload(ip: Any) -> None:
