@@ -64,3 +64,7 @@ bench-launch: setup  # from submit to the first step, cold and warm
 
 bench-capture: setup  # launch of a cell that captures 1 GB, memory of its ranks
 	python tests/benchmarks/capture.py $(BENCH)
+
+.PHONY: bench-metrics
+bench-metrics: setup  # what logging costs the training thread, beside other loggers
+	python tests/benchmarks/metrics.py $(BENCH)

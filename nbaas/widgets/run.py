@@ -127,6 +127,7 @@ class RunView:
             "scaling": self.scaling(),
             "cost": self.cost,
             "tail": self.tail,
+            "can_checkpoint": self.state is State.RUNNING and self.step > 0,
             "pictures": [
                 {"name": name, "count": len(logged), "histogram": logged[-1].file == ""}
                 for name, logged in islice(self.pictures.items(), MOST_PICTURES)

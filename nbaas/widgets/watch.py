@@ -84,6 +84,8 @@ class Buttons:
                 self._apart(self.job.stop)
             case "kill":
                 self._apart(self.job.kill)
+            case "checkpoint":
+                self._apart(self.job.checkpoint)
             case "log":
                 self._log(message.get("rank"))
             case "picture":

@@ -132,11 +132,14 @@ def test_a_page_that_was_loaded_anew_keeps_the_end_of_a_cell_that_blocks(page, l
     assert saved(page, lab, "anew") == FINAL
 
 
-def test_the_stop_button_finishes_the_step_while_the_cell_blocks(page, lab, pictures):
+def test_the_buttons_save_and_stop_while_the_cell_blocks(page, lab, pictures, eventually):
     cells = open_notebook(page, lab, "stops", training("stops", 100_000), "print(epoch > 0)")
     run(page, cells.nth(1))
     panel = cells.nth(1).locator(".nbaas-panel")
     expect(progress(panel).get_by_text(re.compile(r"epoch [2-9]"))).to_be_visible(timeout=60_000)
+    panel.get_by_role("button", name="Checkpoint").click()
+    # Saved at the end of a pass, while the cell goes on.
+    eventually(lambda: list((lab.home / "jobs").glob("*/ckpt/*")))
     panel.get_by_role("button", name="Stop").click()
     expect(cells.nth(1)).to_contain_text("stops: stopped after step", timeout=20_000)
     page.screenshot(path=pictures / "cell-stopped.png")

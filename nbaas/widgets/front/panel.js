@@ -37,7 +37,7 @@ export function createPanel(uPlot, root, host) {
   const where = header.appendChild(element("span", "nbaas-dim"));
   const time = header.appendChild(element("span", "nbaas-dim nbaas-time"));
   const checkpoint = header.appendChild(element("button", "nbaas-button", "Checkpoint"));
-  checkpoint.title = "Save model and optimizer after the running step, and go on";
+  checkpoint.title = "Save at the end of the loop's turn, and go on";
   const stop = header.appendChild(element("button", "nbaas-button nbaas-stop", "Stop"));
   const reason = root.appendChild(element("div", "nbaas-reason"));
   const progress = root.appendChild(element("div", "nbaas-progress"));
