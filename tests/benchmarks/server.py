@@ -10,6 +10,7 @@ panel    JupyterLab's panel with 1,000 finished jobs: from the click to the firs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import statistics
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from socket import create_connection
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "server"), str(ROOT / "tests" / "browser")]
@@ -39,6 +41,8 @@ from nbaas.journal import frame  # noqa: E402
 
 RUNNING, SOCKETS, FINISHED, ROWS = 50, 20, 1000, 100_000  # rows of ten values each
 CLIENTS, SECONDS = 8, 6.0
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 HEADERS = {"Authorization": f"token {TOKEN}"}
 
 TORNADO = """
@@ -213,6 +217,10 @@ def predict(root: Path) -> None:
         entry = {"name": "input", "datatype": "FP32", "shape": [1, 64], "data": [0.5] * 64}
         body = json.dumps({"inputs": [entry]}).encode()
         ours = BASE + "nbaas/v2/models/digits/infer"
+        while True:  # until the peer has imported torch
+            with contextlib.suppress(OSError), create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.1)
         for warm in ((server.port, ours), (port, "/infer")):
             rate(*warm, body, 1.0)
         pairs = [(rate(server.port, ours, body), rate(port, "/infer", body)) for _ in range(3)]
@@ -228,7 +236,6 @@ def predict(root: Path) -> None:
 
 
 def panel(root: Path) -> None:
-    from conftest import FLAGS
     from playwright.sync_api import sync_playwright
 
     scripts = (ROOT / "nbaas" / "labextension" / "static").glob("*.js")
