@@ -45,6 +45,7 @@ class JournalWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self.fd = os.open(path, flags, 0o600)
+        self.end = os.fstat(self.fd).st_size  # bytes: where the last acknowledged line ends
 
     def append(self, record: dict[str, Any], *, sync: bool = False) -> bool:
         return self.append_lines(frame(record), sync=sync)
@@ -62,6 +63,7 @@ class JournalWriter:
             with contextlib.suppress(OSError):
                 os.ftruncate(self.fd, start)
             return False
+        self.end = start + written
         return True
 
     def sync(self) -> None:

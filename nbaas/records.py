@@ -200,6 +200,10 @@ class JobPaths:
     def metrics(self, rank: int) -> Path:
         return self.root / "metrics" / f"r{rank}.jl"
 
+    def curves(self, rank: int) -> Path:
+        """What nbaas.worker.kept derives from `metrics(rank)`; may be absent, old or removed."""
+        return self.metrics(rank).with_suffix(".curves")
+
     def log(self, rank: int) -> Path:
         return self.root / "logs" / f"r{rank}.log"
 

@@ -65,10 +65,13 @@ def resume(settings: Settings, job: Job, slots: Sequence[Slot] = ()) -> Job:
 def _carry_over(old: JobPaths, new: JobPaths, point: Checkpoint, ranks: int) -> None:
     _link_tree(point.root, new.checkpoints / point.root.name)
     for rank in range(ranks):
-        source = old.metrics(rank)
-        if source.exists():
-            new.metrics(rank).parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, new.metrics(rank))
+        for source, copy in (
+            (old.metrics(rank), new.metrics(rank)),
+            (old.curves(rank), new.curves(rank)),
+        ):
+            if source.exists():
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(source, copy)
     _copy_start(old.log(0), new.log(0), point.log)
     with contextlib.suppress(FileNotFoundError):
         lines = old.displays.read_bytes().splitlines(keepends=True)[: point.shown]

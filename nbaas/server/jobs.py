@@ -6,6 +6,7 @@ read on from where the last reader stopped, by one reader for all who look.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -20,12 +21,12 @@ from nbaas.errors import JobError, JobNotFoundError
 from nbaas.jobs.cost import Cost
 from nbaas.jobs.job import Job, JobStatus, RankStatus, open_job
 from nbaas.jobs.names import JOB_ID
-from nbaas.journal import JournalReader
 from nbaas.placement import describe
 from nbaas.records import JobSpec, State, to_json
 from nbaas.server.hosts import Holder
-from nbaas.server.series import Curves, Point
 from nbaas.worker.checkpoints import newest_step
+from nbaas.worker.curves import Curves, Point
+from nbaas.worker.kept import KeptCurves
 from nbaas.worker.progress import Phase
 
 SPARK_POINTS = 48
@@ -115,16 +116,15 @@ def detailed(row: JobRow, series: dict[str, SeriesRow], traceback: str, cost: Co
 class _Tail:
     """The curves of one job's rank 0 and how far they have been read."""
 
-    journal: JournalReader
-    curves: Curves = field(default_factory=Curves)
+    path: Path
     lock: threading.Lock = field(default_factory=threading.Lock)
+    _kept: KeptCurves | None = None
 
     def read(self) -> Curves:
         """Return the curves with all rows that are there; holds the lock of its caller."""
-        while rows := self.journal.read():
-            for row in rows:
-                self.curves.add(row)
-        return self.curves
+        if self._kept is None:
+            self._kept = KeptCurves(self.path)
+        return self._kept.read()
 
 
 class JobIndex:
@@ -227,7 +227,7 @@ class JobIndex:
         with self._lock:
             tail = self._tails.get(job.id)
             if tail is None:
-                tail = self._tails[job.id] = _Tail(JournalReader(job.paths.metrics(0)))
+                tail = self._tails[job.id] = _Tail(job.paths.metrics(0))
             self._tails.move_to_end(job.id)
             if len(self._tails) > OPEN_CURVES:
                 self._tails.popitem(last=False)
@@ -271,7 +271,7 @@ def _row(job: Job, status: JobStatus, curves: Curves, *, now: float) -> JobRow:
         batches=progress.batches if known else None,
         steps_per_second=_rounded(curves.steps_per_second) if status.state in ACTIVE else None,
         metric=curves.headline,
-        value=curve.last[1] if curve is not None and curve.last is not None else None,
+        value=_finite(curve.last[1]) if curve is not None and curve.last is not None else None,
         spark=tuple(_rounded(y) for _, y in curve.points(SPARK_POINTS)) if curve else (),
         ranks=() if status.state.final else tuple(_rank(job, rank) for rank in status.ranks),
         checkpoint=newest_step(job.paths.checkpoints),
@@ -304,6 +304,11 @@ def _columns(points: list[Point]) -> SeriesRow:
     return SeriesRow(tuple(x for x, _ in points), tuple(_rounded(y) for _, y in points))
 
 
+def _finite(value: float) -> float | None:
+    """Return a value as JSON has it: null where it is no number."""
+    return value if math.isfinite(value) else None
+
+
 def _rounded(value: float | None) -> float | None:
     """Six digits are more than a screen shows, and half the bytes."""
-    return None if value is None else float(f"{value:.6g}")
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")

@@ -2,6 +2,7 @@
 
 Rule: the training thread only appends to a deque.  A row is acknowledged once it is written, at
 most FLUSH_INTERVAL after it was taken; nothing here waits for the disk on the training thread.
+The curves beside the journal are brought up to date by the same thread, from the rows it holds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from nbaas.journal import JournalReader, JournalWriter, frame, unframe
 from nbaas.records import Metric
+from nbaas.worker.kept import KeptCurves
 
 FLUSH_INTERVAL = 0.1  # seconds
 FLUSH_ROWS = 64
@@ -59,6 +61,7 @@ class MetricsWriter:
         self.lost = 0  # rows the disk never took
         self._on_file: Steps | None = last_steps(path) or None  # None: nothing comes twice
         self._journal = JournalWriter(path)
+        self._curves = KeptCurves(path)
         self._rows: deque[Row] = deque()
         self._unwritten: list[Row] = []
         self._wake = threading.Event()
@@ -114,6 +117,7 @@ class MetricsWriter:
             self._wake.clear()
             self._flush()
         self._flush()
+        self._curves.save()
         self.lost += len(self._unwritten)
 
     def _flush(self) -> None:
@@ -125,12 +129,14 @@ class MetricsWriter:
         while self._rows:
             self._unwritten.append(self._rows.popleft())
         while self._unwritten:
-            batch = self._unwritten[:ROWS_PER_WRITE]
-            if not self._journal.append_lines(b"".join(frame(encoded(row)) for row in batch)):
+            batch = [encoded(row) for row in self._unwritten[:ROWS_PER_WRITE]]
+            lines = b"".join(map(frame, batch))
+            if not self._journal.append_lines(lines):
                 self.lost += max(0, len(self._unwritten) - MAX_PENDING)
                 self._unwritten = self._unwritten[-MAX_PENDING:]
                 return
             del self._unwritten[:ROWS_PER_WRITE]
+            self._curves.take(batch, self._journal.end - len(lines), self._journal.end)
 
 
 def encoded(row: Row) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Curves of bounded size: however many rows a job writes, what is kept and sent stays small.
 
 Rule: a peak survives.  Each bucket of steps keeps its lowest and its highest value where they were;
-when there are too many buckets, neighbours are joined.  A value that is no number is a gap.
+when there are too many buckets, neighbours are joined.  Of the values in a bucket that are no
+number the first is kept, so that a blow-up is seen.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from typing import Any
 BUCKETS = 2048
 NAMES = 64  # curves of one job that are kept
 SAMPLE_INTERVAL = 0.5  # seconds
-Point = tuple[int, float | None]
+STRANGE = {"inf": math.inf, "-inf": -math.inf}  # as a journal holds them; the rest is no number
+Point = tuple[int, float]
 
 
-def number(value: Any) -> float | None:
-    """Return a metric's value; None for 'nan', 'inf', '-inf' and what else is no finite number."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+def number(value: Any) -> float:
+    """Return a metric's value from its place in a journal; NaN for what is no number."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    return None
+    return STRANGE.get(value, math.nan) if isinstance(value, str) else math.nan
 
 
 @dataclass(slots=True)
@@ -32,18 +34,18 @@ class Curve:
     width: int = 1
     buckets: list[tuple[Point, ...]] = field(default_factory=list)
     last: Point | None = None
-    _filled: int = 0  # rows in the last bucket
+    filled: int = 0  # rows in the last bucket
 
-    def append(self, step: int, value: float | None) -> None:
+    def append(self, step: int, value: float) -> None:
         if self.last is not None and step < self.last[0]:
             self._rewind(step)
         self.last = (step, value)
-        if self.buckets and self._filled < self.width:
+        if self.buckets and self.filled < self.width:
             self.buckets[-1] = _extremes((*self.buckets[-1], self.last))
-            self._filled += 1
+            self.filled += 1
             return
         self.buckets.append((self.last,))
-        self._filled = 1
+        self.filled = 1
         if len(self.buckets) > 2 * BUCKETS:
             self._halve()
 
@@ -61,13 +63,16 @@ class Curve:
 
     def _rewind(self, step: int) -> None:
         """Forget what came after `step`: the job went back to a checkpoint."""
-        self.buckets = [b for b in self.buckets if b[-1][0] < step]
-        self._filled = self.width
+        while self.buckets and self.buckets[-1][-1][0] >= step:
+            kept = tuple(point for point in self.buckets.pop() if point[0] < step)
+            if kept:
+                self.buckets.append(kept)
+        self.filled = self.width
 
     def _halve(self) -> None:
         """Join neighbours; the last bucket may stay without one, and is then less full."""
         if len(self.buckets) % 2 == 0:
-            self._filled += self.width
+            self.filled += self.width
         pairs = range(0, len(self.buckets), 2)
         self.buckets = [_extremes(sum(self.buckets[i : i + 2], ())) for i in pairs]
         self.width *= 2
@@ -75,18 +80,14 @@ class Curve:
 
 def _extremes(points: tuple[Point, ...]) -> tuple[Point, ...]:
     """Return the lowest and the highest of the points, and one gap if there is any, by step."""
-    known = [point for point in points if point[1] is not None]
-    gap = next((point for point in points if point[1] is None), None)
-    if not known:
-        return () if gap is None else (gap,)
-    kept = {min(known, key=_value), max(known, key=_value)}
-    if gap is not None:
-        kept.add(gap)
+    known = [point for point in points if math.isfinite(point[1])]
+    kept = list(dict.fromkeys((min(known, key=_value), max(known, key=_value)))) if known else []
+    kept += [point for point in points if not math.isfinite(point[1])][:1]
     return tuple(sorted(kept, key=_step))
 
 
 def _value(point: Point) -> float:
-    return point[1] or 0.0
+    return point[1]
 
 
 def _step(point: Point) -> int:
