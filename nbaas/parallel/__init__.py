@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from nbaas.parallel.session import Observer, Session, StopTraining, activate
+from nbaas.parallel.halt import StopTraining
+from nbaas.parallel.session import Observer, Session, activate
 
 __all__ = ["Observer", "Session", "StopTraining", "activate"]

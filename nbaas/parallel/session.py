@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -24,16 +25,13 @@ from nbaas.parallel import shapes as _shapes  # noqa: F401 - registers its rules
 from nbaas.parallel import world as worlds
 from nbaas.parallel.board import Board
 from nbaas.parallel.gradients import GradientAverager
+from nbaas.parallel.halt import Halt, StopTraining
 from nbaas.parallel.loaders import Loaders
 from nbaas.parallel.marks import Mark, go_to, mark
 from nbaas.parallel.modules import ModuleBoundary
 from nbaas.parallel.randomness import Randomness
 from nbaas.parallel.sharded import GlobalTensor, PartialTensor
 from nbaas.parallel.world import World
-
-
-class StopTraining(BaseException):
-    """Raised on every rank after the same optimizer step when a stop was asked for."""
 
 
 class Course(Protocol):
@@ -55,7 +53,13 @@ class Session:
     """Single-device semantics in force in this process, from construction to `close`."""
 
     def __init__(
-        self, engine: Engine, observer: Observer, rank_scratch: Path | None, *, per_rank: bool
+        self,
+        engine: Engine,
+        observer: Observer,
+        rank_scratch: Path | None,
+        *,
+        per_rank: bool,
+        one_host: bool,
     ) -> None:
         self.observer = observer
         self.world = World(engine)
@@ -71,6 +75,9 @@ class Session:
         if self.world.size > 1:
             if rank_scratch is not None:
                 board = Board(rank_scratch.parent / "board", engine.rank, engine.world_size)
+                if one_host:
+                    page = rank_scratch.parent / "halt"
+                    self.world.halt = Halt(page, engine.rank, engine.world_size)
                 engine.barrier(name="board")
                 self.world.board = board
             self.randomness.align()
@@ -112,6 +119,7 @@ class Session:
     # ---- optimizer steps -----------------------------------------------------------------------
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.world.halt.stepping = True
         if self.world.size == 1:
             return
         leaves = [p for group in optimizer.param_groups for p in group["params"]]
@@ -149,10 +157,19 @@ class Session:
         stops = (alone and averager.stop_wanted) or averager.stop_agreed
         if stops and not (self.course is not None and self.course.finishes_turn()):
             raise StopTraining
+        self.world.halt.step()
 
-    def request_stop(self) -> None:
-        """Ask for a stop: all ranks end together after a step; safe in a signal handler."""
+    def request_stop(self, frame: FrameType | None = None) -> None:
+        """Ask for a stop: all ranks end together after a step, or elsewhere where none comes.
+
+        For a signal handler, whose `frame` is left by StopTraining once all ranks have agreed to that.
+        """
         self.averager.stop_wanted = True
+        self.world.halt.ask(frame)
+
+    def place(self) -> None:
+        """Note that the cell is between two statements; all ranks come here, and may stop here."""
+        self.world.halt.place()
 
     def request_checkpoint(self) -> None:
         """Ask for a checkpoint: all ranks agree after a step; safe in a signal handler."""
@@ -208,11 +225,23 @@ class Session:
             "self_check_seconds": round(self.boundary.check.seconds, 3),
         }
 
-    def finish(self) -> None:
-        """Meet the other ranks at the end of the cell; one that is elsewhere is named."""
-        self.meet("end of the cell")
+    def finish(self, names: Sequence[str] = ()) -> bool:
+        """Meet the other ranks at the end of the cell; one that is elsewhere is named.
+
+        Returns whether all came there from one place, with the same `names`: only then can what is
+        still sharded be made whole.
+        """
+        halt = self.world.halt
+        here = halt.end(), tuple(names)
+        if self.world.size == 1:
+            return True
+        told = self.world.engine.allgather_object(
+            (halt.left, here), name=self.world.name("end of the cell")
+        )
+        return all(there == here for _, there in told) or not any(left for left, _ in told)
 
     def close(self) -> None:
+        self.world.halt.close()
         for undo in reversed(self.undo):
             undo()
         self.undo = []
@@ -260,11 +289,17 @@ def _held(value: Any) -> list[Any]:
 
 
 def activate(
-    engine: Engine, observer: Observer, *, rank_scratch: Path | None = None, batch: str = "global"
+    engine: Engine,
+    observer: Observer,
+    *,
+    rank_scratch: Path | None = None,
+    batch: str = "global",
+    one_host: bool = True,
 ) -> Session:
     """Switch single-device semantics on in this process; `close` of what comes back ends it.
 
     `rank_scratch` is where a rank above 0 writes its files.  `batch` says what a loader's batch size
-    counts: "global", the batch of all ranks, or "per-rank", that of each.
+    counts: "global", the batch of all ranks, or "per-rank", that of each.  On `one_host` ranks
+    share memory, and can also be stopped where no step comes.
     """
-    return Session(engine, observer, rank_scratch, per_rank=batch == "per-rank")
+    return Session(engine, observer, rank_scratch, per_rank=batch == "per-rank", one_host=one_host)

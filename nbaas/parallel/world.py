@@ -19,6 +19,7 @@ import torch
 from nbaas.engines.base import Engine
 from nbaas.errors import SemanticsError
 from nbaas.parallel.board import Board
+from nbaas.parallel.halt import Halt
 from nbaas.parallel.rows import Rows
 
 
@@ -37,17 +38,19 @@ class World:
         self.recomputing = False  # within backward: modules may be called again
         self.collectives = 0
         self.board: Board | None = None
+        self.halt = Halt(None, self.rank, self.size)
         self.gathered: Counter[str] = Counter()  # operation -> times it gathered
         self.notes: dict[str, str] = {}  # what ran replicated, and why
 
     def name(self, what: str, *details: object) -> str:
         """Return the name of the next collective: the same at each step, as engines remember names."""
-        self.collectives += 1
         if threading.get_ident() != self.thread and not self.depth:
             raise SemanticsError(
                 "a sharded value was read in a background thread, where ranks would not meet",
                 hint="read it, for example by .item(), before handing it over",
             )
+        self.halt.begin()
+        self.collectives += 1
         name = ".".join([what, *map(str, details)])
         if self.board is not None:
             self.board.post(self.collectives, name)

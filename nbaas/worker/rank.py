@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -43,10 +44,10 @@ EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 75
 class Session(Protocol):
     """What `nbaas.parallel.activate` gives back, as far as a rank uses it."""
 
-    def finish(self) -> None: ...
+    def finish(self, names: Sequence[str] = ()) -> bool: ...
     def materialize(self, *trees: Any) -> None: ...
     def facts(self) -> dict[str, Any]: ...
-    def request_stop(self) -> None: ...
+    def request_stop(self, frame: FrameType | None = None) -> None: ...
     def request_checkpoint(self) -> None: ...
     def close(self) -> None: ...
 
@@ -73,12 +74,12 @@ class StopRequest:
         if self.asked:
             session.request_stop()
 
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - number
         self.asked = True
         if self.session is None:
             # Before the cell runs there is nothing to finish.
             raise SystemExit(EXIT_STOPPED)
-        self.session.request_stop()
+        self.session.request_stop(frame)
 
 
 class Reports:
@@ -153,7 +154,13 @@ class Rank:
             self._metrics = metrics
             self.bundle = open_bundle(self.paths.bundle, self.blobs)
             observer = Observer(metrics, self._progress, vitals)
-            session = activate(engine, observer, rank_scratch=scratch, batch=self.spec.batch)
+            session = activate(
+                engine,
+                observer,
+                rank_scratch=scratch,
+                batch=self.spec.batch,
+                one_host=not self.spec.hosts,
+            )
             self.stop.attach(session)
             recorder.install()
             try:
@@ -198,9 +205,10 @@ class Rank:
                 self._return_after(ended, session)
                 raise
             code = EXIT_STOPPED
-        session.finish()
-        # Every rank has come to the same place: what is still sharded can be gathered.
-        session.materialize({n: v for n, v in self.namespace.items() if travels(n, v)})
+        values = {n: v for n, v in self.namespace.items() if travels(n, v)}
+        # Where every rank has come to the same place, what is still sharded can be gathered.
+        if session.finish(list(values)):
+            session.materialize(values)
         self._return(session)
         return code
 

@@ -38,6 +38,7 @@ class Session(Protocol):
 
     def mark(self, *, settings: bool = False) -> Any: ...
     def go_to(self, place: Any) -> None: ...
+    def place(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -121,6 +122,7 @@ class Walk:
         elif number in self._cell.tops:
             self._inside.clear()
             self._hidden = False
+            self._session.place()
             if self._is_due():
                 self._take(Position(number))
         return True
@@ -181,6 +183,8 @@ class Walk:
     def at_head(self, number: int) -> bool:
         """Stand before the next turn of a loop; True where a turn is under way already."""
         self._hidden = False
+        if self._resume is None:
+            self._session.place()
         if number in self._items:
             self._items.remove(number)
             return True

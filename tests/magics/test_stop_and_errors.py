@@ -117,8 +117,73 @@ def test_an_interrupt_finishes_the_step_and_returns_model_and_history(problem):
     )
 
 
+EVALUATING = """
+passes = []
+print("evaluating", flush=True)
+while True:
+    outputs = [model(x) for x, y in test_loader]
+    passes.append(accuracy(model))
+    time.sleep(0.02)
+"""
+SLEEPING = """
+turns = []
+for turn in range(100000):
+    turns.append(turn)
+    time.sleep(0.02 * (1 + int(os.environ["NBAAS_RANK"])))
+    print("turn", turn, flush=True)
+"""
+ONE_STATEMENT = """
+def wait():
+    try:
+        while True:
+            time.sleep(0.3)
+    finally:
+        cleaned.append(1)
+
+cleaned = []
+got = 41 + 1
+print("waiting", flush=True)
+wait()
+got = 0
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_stop_ends_a_loop_that_only_evaluates(problem, engine, ranks):
+    press = interrupt_after(problem, "evaluating")
+    head = f"%%train --ranks {ranks} --engine {engine} --name evaluates{ranks}"
+    cell = problem.run(head + EVALUATING, during=press)
+    assert cell.error_name == "Interrupted", cell.error
+    assert "stopped after step 0; back in the notebook: " in cell.error
+    # Sharded outputs are whole again: the ranks stopped at one place.
+    assert problem.value("(len(passes) > 1, len(set(passes)), sum(map(len, outputs)))") == (
+        *(True, 1, 49),
+    )
+    assert_no_orphans(problem, f"evaluates{ranks}")
+
+
+def test_a_stop_ends_ranks_that_never_meet(problem):
+    cell = problem.run(
+        "%%train --ranks 2 --engine ddp --name drifts" + SLEEPING,
+        during=interrupt_after(problem, "turn 3"),
+    )
+    assert cell.error_name == "Interrupted", cell.error
+    assert problem.value("turns == list(range(turn + 1)) and turn > 2")
+    assert "STOPPED" in problem.run("%jobs").texts()
+
+
+def test_a_stop_leaves_a_statement_that_lasts_and_runs_its_finally(problem):
+    cell = problem.run(
+        "%%train --ranks 2 --engine ddp --name lasts" + ONE_STATEMENT,
+        during=interrupt_after(problem, "waiting"),
+    )
+    assert cell.error_name == "Interrupted", cell.error
+    assert problem.value("(got, cleaned)") == (42, [1])
+
+
 def test_a_second_interrupt_kills(problem):
-    code = "print('asleep', flush=True)\ntime.sleep(600)"
+    # C code that holds the interpreter: no exception can be raised in it.
+    code = "print('asleep', flush=True)\nsum(range(10**15))"
     press = interrupt_after(problem, "asleep", times=2)
     cell = problem.run("%%train --ranks 1 --name dead\n" + code, during=press)
     assert cell.error_name == "JobError", cell.error
