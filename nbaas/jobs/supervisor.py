@@ -222,6 +222,9 @@ class Supervisor:
             self._signals.pop()
             self._begin(Purpose.INTERRUPT, "the host asked for it (SIGTERM)", self.spec.stop_grace)
         self._heartbeat.beat()
+        if self._heartbeat.removed:
+            # Nobody can list it, stop it or read what it writes.
+            self._begin(Purpose.KILL, "the job's folder was removed", 0.0)
         if self.gang.members:
             self._look_at_the_clock(time.monotonic())
         self.launcher.turn()

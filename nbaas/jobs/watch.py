@@ -32,6 +32,11 @@ class Heartbeat:
         with contextlib.suppress(OSError):
             os.pwrite(self._fd, f"{self._boot} {time.monotonic():.3f}\n".encode(), 0)
 
+    @property
+    def removed(self) -> bool:
+        """Whether the file was deleted, and the job's folder with it."""
+        return os.fstat(self._fd).st_nlink == 0
+
     def close(self) -> None:
         os.close(self._fd)
 

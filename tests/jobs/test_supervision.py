@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -368,3 +369,11 @@ def test_a_supervisor_is_small(start: Start, eventually: Eventually):
         Path(f"/proc/{supervisor(job)}/status").read_text().partition("VmRSS:")[2].split()[0]
     )
     assert kilobytes < 20 << 10
+
+
+def test_a_job_whose_folder_is_removed_ends(start: Start, eventually: Eventually):
+    job = running(start(DEAF), eventually)
+    keeper = supervisor(job)
+    shutil.rmtree(job.paths.root)
+    eventually(lambda: not list(tagged(job.id)))
+    eventually(lambda: not Path(f"/proc/{keeper}").exists())
