@@ -168,13 +168,17 @@ class Exports:
         if made:
             self._thread.start()
 
+    @property
+    def active(self) -> bool:
+        return self._thread.ident is not None
+
     def take(self, update: Update) -> None:
-        if self._thread.ident is not None:
+        if self.active:
             self._queue.put(update)
 
     def close(self, status: JobStatus) -> None:
         """Return once everything is with the other tools, or after CLOSE_TIMEOUT seconds."""
-        if self._thread.ident is not None:
+        if self.active:
             self._queue.put(status)
             self._thread.join(CLOSE_TIMEOUT)
 

@@ -6,7 +6,7 @@ Rules: usable from any thread; nothing is printed here.  What is too much is lef
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,14 +31,20 @@ class Update:
     pictures: tuple[Logged, ...] = ()
 
 
-def follow(job: Job, *, rank: int = 0, interval: float = INTERVAL) -> Iterator[Update]:
+def follow(
+    job: Job, *, rank: int = 0, interval: float = INTERVAL, start: Mapping[int, int] | None = None
+) -> Iterator[Update]:
     """Yield updates until the job is over; the last one is complete and has the final status.
 
-    `rank` is the one whose log is read.  An update comes when something is new, the first at once.
+    `rank` is the one whose log is read; `start` the byte of a rank's rows to begin at, 0 if none is
+    given.  An update comes when something is new, the first at once.
     """
     log = job.log(rank)
     displays, pictures = DisplayReader(job.paths), PictureReader(job.paths)
-    readers = {slot.rank: MetricReader(job.paths.metrics(slot.rank)) for slot in job.spec.slots}
+    readers = {
+        slot.rank: MetricReader(job.paths.metrics(slot.rank), (start or {}).get(slot.rank, 0))
+        for slot in job.spec.slots
+    }
     shown: JobStatus | None = None
     while True:
         # The status first: whatever was written before the end is then there to be read.

@@ -57,8 +57,8 @@ class JobStatus:
 class MetricReader:
     """Reads one rank's metric rows on from where it stopped."""
 
-    def __init__(self, path: Path) -> None:
-        self._journal = JournalReader(path)
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self._journal = JournalReader(path, offset)
 
     @property
     def damaged(self) -> int:
@@ -168,10 +168,10 @@ class Job:
         self._check_rank(rank)
         return LogReader(self.paths.log(rank))
 
-    def metrics(self, rank: int = 0) -> MetricReader:
-        """Return a reader of a rank's metric rows, from the beginning."""
+    def metrics(self, rank: int = 0, start: int = 0) -> MetricReader:
+        """Return a reader of a rank's metric rows from byte `start` of its journal on."""
         self._check_rank(rank)
-        return MetricReader(self.paths.metrics(rank))
+        return MetricReader(self.paths.metrics(rank), start)
 
     def _check_rank(self, rank: int) -> None:
         if not 0 <= rank < self.spec.world_size:

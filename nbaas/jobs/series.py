@@ -15,9 +15,9 @@ FIXED = ("step", "epoch", "time")  # columns of every record
 Record = dict[str, Any]
 
 
-def rows_of(job: Job, rank: int = 0) -> Iterator[Metric]:
-    """Yield all rows of a rank so far, oldest first, in pieces of what one read takes."""
-    reader = job.metrics(rank)
+def rows_of(job: Job, rank: int = 0, start: int = 0) -> Iterator[Metric]:
+    """Yield all rows of a rank from byte `start` on, oldest first, in pieces of what one read takes."""
+    reader = job.metrics(rank, start)
     while rows := reader.read():
         yield from rows
 

@@ -17,6 +17,7 @@ from nbaas.jobs.pictures import Logged
 from nbaas.records import JobSpec, Metric, State
 from nbaas.widgets.curves import MOST_CURVES, Curve, Curves
 from nbaas.widgets.meters import Progress, RankLine, Rate
+from nbaas.worker.curves import Curves as KeptCurves
 from nbaas.worker.progress import Phase
 
 NOT_CURVES = frozenset({"rows"})  # counted, not drawn
@@ -96,6 +97,18 @@ class RunView:
                 else:
                     self._take_step(rank, metric)
         self._mark_slow()
+
+    def take_curves(self, kept: KeptCurves) -> None:
+        """Replace the curves by those of bounded size that are kept beside a long journal."""
+        self.step, self.progress.epoch = (
+            max(self.step, kept.step),
+            max(self.progress.epoch, kept.epoch),
+        )
+        self.curves = Curves()
+        for name, curve in kept.by_name.items():
+            if name not in NOT_CURVES and not name.startswith("sys/"):
+                for step, value in curve.points():
+                    self.curves.append(step, {name: value})
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the job was made, up to its end; `now` since the epoch."""

@@ -25,7 +25,7 @@ from nbaas.jobs.pictures import png_of
 from nbaas.jobs.stacks import cell_labels, stall_report, tidied
 from nbaas.placement import describe
 from nbaas.widgets.outputs import picture_message
-from nbaas.widgets.replay import read_facts
+from nbaas.widgets.replay import read_facts, recall
 from nbaas.widgets.run import RunView, fact_lines
 from nbaas.widgets.terminal import Show, TerminalShow
 
@@ -42,9 +42,9 @@ class Feed:
     None comes where there was no news for a while: what was left out for its rate is due then.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, start: Mapping[int, int] | None = None) -> None:
         self._updates: queue.SimpleQueue[Update | BaseException | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, args=(job,), name="follow", daemon=True).start()
+        threading.Thread(target=self._read, args=(job, start), name="follow", daemon=True).start()
 
     # Not a generator: that would be over after an interrupt.
     def __iter__(self) -> Iterator[Update | None]:
@@ -61,9 +61,9 @@ class Feed:
             raise update
         return update
 
-    def _read(self, job: Job) -> None:
+    def _read(self, job: Job, start: Mapping[int, int] | None) -> None:
         try:
-            for update in follow(job):
+            for update in follow(job, start=start):
                 self._updates.put(update)
         except Exception as lost:  # noqa: BLE001 - raised again in the thread that waits
             self._updates.put(lost)
@@ -150,7 +150,9 @@ class Watch:
 
     def in_background(self) -> None:
         """Keep the panel up to date until the job is over; to be called in a thread."""
-        for update in Feed(self.job):
+        # An export wants every row; a panel that is opened late, only what it draws.
+        exporting = self._exports is not None and self._exports.active
+        for update in Feed(self.job, {} if exporting else recall(self.run, self.job)):
             if update is not None:
                 self._take(update)
             self.show.update(self.run)

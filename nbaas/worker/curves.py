@@ -49,7 +49,7 @@ class Curve:
         if len(self.buckets) > 2 * BUCKETS:
             self._halve()
 
-    def points(self, most: int) -> list[Point]:
+    def points(self, most: int = 4 * BUCKETS) -> list[Point]:
         """Return at most about `most` points: the extremes of joined buckets, in order."""
         group = max(1, math.ceil(2 * len(self.buckets) / max(1, most)))
         joined = (
