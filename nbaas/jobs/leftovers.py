@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import socket
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ from pathlib import Path
 
 from nbaas.config import Settings
 from nbaas.errors import JobError
-from nbaas.jobs import schema
 from nbaas.jobs.events import mend
 from nbaas.jobs.job import Job, open_job
 from nbaas.jobs.names import JOB_ID
@@ -33,6 +31,7 @@ from nbaas.launchers.processes import TAG, kill_tagged
 from nbaas.launchers.sockets import socket_folder
 from nbaas.records import JobPaths
 from nbaas.worker.checkpoints import remove_leftovers, unfinished
+from nbaas.worker.kept import is_damaged, set_aside
 
 SOCKET = re.compile(rf"({JOB_ID.pattern}|zygote-[0-9a-f]{{16}})\.sock")
 
@@ -41,7 +40,9 @@ SOCKET = re.compile(rf"({JOB_ID.pattern}|zygote-[0-9a-f]{{16}})\.sock")
 class Leftover:
     """One thing that a crash has left; `mend` puts it right and may be called once."""
 
-    kind: str  # 'draft', 'torn journal', 'dead socket', 'orphan', 'index', 'lost job', 'checkpoint'
+    kind: (
+        str  # 'draft', 'torn journal', 'dead socket', 'orphan', 'curves', 'lost job', 'checkpoint'
+    )
     text: str
     mend: Callable[[], object]
 
@@ -54,7 +55,7 @@ def find_leftovers(settings: Settings) -> list[Leftover]:
         *_drafts(settings),
         *_torn(settings),
         *_sockets(),
-        *_index(settings.home / "index.sqlite"),
+        *_curves(settings),
     ]
 
 
@@ -159,22 +160,13 @@ def _sockets() -> Iterator[Leftover]:
                 continue
 
 
-def _index(path: Path) -> Iterator[Leftover]:
-    """Yield the index of jobs where it is damaged; it is filled again from the journals."""
-    if not path.exists():
-        return
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)
-        try:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        finally:
-            connection.close()
-    except sqlite3.OperationalError:
-        return  # busy: somebody works with it
-    except sqlite3.DatabaseError as damaged:
-        found = str(damaged)
-    if found != "ok":
-        yield Leftover("index", f"{path}: {found}", partial(schema.set_aside, path))
+def _curves(settings: Settings) -> Iterator[Leftover]:
+    """Yield curves that are damaged; they are made again from their journal."""
+    for job in _jobs(settings):
+        for slot in job.spec.slots:
+            path = job.paths.curves(slot.rank)
+            if is_damaged(path):
+                yield Leftover("curves", str(path), partial(set_aside, path))
 
 
 def mend_all(found: list[Leftover]) -> list[str]:

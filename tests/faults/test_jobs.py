@@ -16,13 +16,13 @@ import pytest
 from nbaas.config import Settings
 from nbaas.errors import JobRunningError
 from nbaas.jobs.events import EventLog
-from nbaas.jobs.index import Index
 from nbaas.jobs.job import Job, open_job
 from nbaas.jobs.submit import new_spec
 from nbaas.journal import JournalReader
 from nbaas.launchers.processes import tagged
 from nbaas.placement import HostResources, place
 from nbaas.records import JobPaths, State, to_json
+from nbaas.worker.kept import KeptCurves
 
 pytestmark = pytest.mark.ranks
 
@@ -48,14 +48,13 @@ def acknowledged(job: Job, rank: int) -> int:
     return len(JournalReader(job.paths.metrics(rank)).read())
 
 
-def lost_rows(job: Job, before: list[int], index: Index) -> int:
+def lost_rows(job: Job, before: list[int]) -> int:
     """Return how many rows are missing that a reader had seen, or are there twice or out of order."""
-    index.take(job)
     bad = 0
     for rank, seen in enumerate(before):
         steps = [row.step for row in job.metrics(rank).read()]
         bad += max(0, seen - len(steps)) + (steps != list(range(1, len(steps) + 1)))
-        bad += index.rows(job.id, rank) != len(steps)
+        bad += KeptCurves(job.paths.metrics(rank)).read().step != len(steps)
     return bad
 
 
@@ -85,10 +84,7 @@ def signalled(pids: list[int], number: signal.Signals) -> None:
             continue
 
 
-def test_p3_and_p5_p6_p20_p21_kill_at_random_points(
-    start: Start, settings: Settings, tally, rounds, chance
-):
-    index = Index(settings)
+def test_p3_and_p5_p6_p20_p21_kill_at_random_points(start: Start, tally, rounds, chance):
     for point in range(rounds(100)):
         job = start(f"DAEMON = {point % 4 == 0}\n" + LOOP, queue=False)
         time.sleep(chance.uniform(0.0, 1.2))
@@ -107,7 +103,7 @@ def test_p3_and_p5_p6_p20_p21_kill_at_random_points(
             allowed |= {State.FAILED}
         state, took = settled(job, wanted, time.monotonic())
         tally.add(
-            lost=lost_rows(job, before, index),
+            lost=lost_rows(job, before),
             orphans=orphans(job),
             wrong=state not in allowed,
             took=took if pids and not over else 0.0,
@@ -125,10 +121,7 @@ for number in range(1, 31):
 """
 
 
-def test_p3_and_p6_a_kill_while_a_gang_starts_again(
-    start: Start, settings: Settings, tally, rounds, chance
-):
-    index = Index(settings)
+def test_p3_and_p6_a_kill_while_a_gang_starts_again(start: Start, tally, rounds, chance):
     for _ in range(rounds(40)):
         job = start(RESTARTS, queue=False, max_restarts=3)
         time.sleep(chance.uniform(0.3, 1.8))
@@ -139,7 +132,7 @@ def test_p3_and_p6_a_kill_while_a_gang_starts_again(
         allowed = {State.SUCCEEDED} if over else {State.LOST, State.SUCCEEDED}
         state, took = settled(job, allowed, time.monotonic())
         tally.add(
-            lost=lost_rows(job, before, index),
+            lost=lost_rows(job, before),
             orphans=orphans(job),
             wrong=state not in allowed,
             took=0.0 if over else took,

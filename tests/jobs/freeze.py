@@ -1,4 +1,4 @@
-"""Makes the frozen fixture of today's job directory and index: `python tests/jobs/freeze.py`.
+"""Makes the frozen fixture of today's job directory: `python tests/jobs/freeze.py`.
 
 Run once for a release, never to make a test pass: later versions must open what earlier ones wrote.
 """
@@ -16,7 +16,6 @@ from nbaas._version import __version__
 from nbaas.bundle import build_bundle
 from nbaas.capture import capture_cell
 from nbaas.config import Settings
-from nbaas.jobs.index import Index
 from nbaas.jobs.submit import new_spec, submit
 from nbaas.journal import JournalReader, frame
 from nbaas.placement import HostResources, place
@@ -60,15 +59,11 @@ def main() -> None:
         job = submit(settings, spec, lambda path: build_bundle(path, contents, settings.blobs))
         status = job.wait(120)
         assert status.state is State.SUCCEEDED, (status, job.log(0).read())
-        index = Index(settings)
-        index.take(job)
-        index.close()  # what is in its log comes into the file
         target = FIXTURES / f"home-{__version__}"
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(
             job.paths.root, target / "jobs" / job.id, ignore=shutil.ignore_patterns(*LEFT_OUT)
         )
-        shutil.copy(settings.home / "index.sqlite", target)
         without_this_machine(target / "jobs" / job.id)
         print(target, job.id)
 

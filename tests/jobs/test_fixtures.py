@@ -11,7 +11,6 @@ import pytest
 from nbaas.bundle import open_bundle, read_manifest, read_result
 from nbaas.config import Settings
 from nbaas.errors import BundleError, JobError
-from nbaas.jobs.index import Index
 from nbaas.jobs.job import Job
 from nbaas.jobs.store import list_jobs
 from nbaas.records import State
@@ -52,14 +51,6 @@ def test_p26_a_checkpoint_of_an_earlier_version_is_whole(job: Job):
     point = newest_whole(job.paths.checkpoints)
     assert point is not None
     assert (point.position.loops[0][1], point.position.in_loop) == (3, True)
-
-
-def test_p26_an_index_of_an_earlier_version_opens_and_goes_on(home: Settings, job: Job):
-    index = Index(home)
-    assert [(found.name, found.state) for found in index.jobs()] == [("frozen", "SUCCEEDED")]
-    assert len(index.curve(job.id, "total", kind="log")) == 3
-    assert index.take(job) == 0
-    assert not list(home.home.glob("index.sqlite.damaged-*"))
 
 
 def test_p26_what_a_newer_version_has_written_is_refused_by_name(job: Job):

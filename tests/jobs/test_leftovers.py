@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from nbaas.config import Settings
-from nbaas.jobs.index import Index
 from nbaas.jobs.job import Job
 from nbaas.jobs.leftovers import find_leftovers, mend_all
 from nbaas.jobs.names import new_id
@@ -47,18 +46,16 @@ def test_everything_that_a_crash_leaves_is_found_and_mended(
     orphan = subprocess.Popen(["sleep", "600"], env={TAG: over.id})
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(socket_folder() / f"{over.id}.sock"))
-    Index(settings).close()
-    index = settings.home / "index.sqlite"
-    index.write_bytes(index.read_bytes()[:4096] + b"?" * 8192)
+    over.paths.curves(0).write_bytes(b"?" * 8192)
 
     def kinds() -> list[str]:
         return sorted({item.kind for item in find_leftovers(settings)})
 
     everything = [
         "checkpoint",
+        "curves",
         "dead socket",
         "draft",
-        "index",
         "lost job",
         "orphan",
         "torn journal",
@@ -72,7 +69,7 @@ def test_everything_that_a_crash_leaves_is_found_and_mended(
     assert killed.status().state is State.LOST
     assert over.status().state is State.SUCCEEDED
     assert living.status().state is State.RUNNING
-    assert Index(settings).path.exists()
+    assert not over.paths.curves(0).exists()
 
 
 def test_the_doctor_names_what_was_left_and_mends_it_when_told_to(settings: Settings, cli):

@@ -10,8 +10,6 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from nbaas.jobs.schema import open_index
-
 TESTS = Path(__file__).resolve().parents[1]
 PROMISES = [f"p{number}" for number in range(60, 72)]
 # What each floor keeps out; the advisories are named in DECISIONS.md.
@@ -51,11 +49,3 @@ def test_p70_what_is_installed_is_above_its_floor(name):
 
 def test_p70_every_runtime_dependency_has_a_floor():
     assert [one.name for one in requirements().values() if not one.specifier] == []
-
-
-def test_p70_connections_to_the_index_never_checkpoint_on_their_own(tmp_path):
-    """SQLite below 3.51.3 may corrupt a log that two connections checkpoint at once."""
-    connection = open_index(tmp_path / "index.db")
-    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-    assert connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0] == 0 or mode == "delete"
-    assert connection.execute("PRAGMA trusted_schema").fetchone()[0] == 0
