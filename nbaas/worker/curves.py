@@ -35,17 +35,22 @@ class Curve:
     buckets: list[tuple[Point, ...]] = field(default_factory=list)
     last: Point | None = None
     filled: int = 0  # rows in the last bucket
+    # Lowest and highest of the last bucket, where known and without a gap: for speed only.
+    _span: tuple[Point, Point] | None = field(default=None, repr=False, compare=False)
 
     def append(self, step: int, value: float) -> None:
         if self.last is not None and step < self.last[0]:
             self._rewind(step)
         self.last = (step, value)
         if self.buckets and self.filled < self.width:
-            self.buckets[-1] = _extremes((*self.buckets[-1], self.last))
             self.filled += 1
+            span = self._span
+            if span is None or not span[0][1] <= value <= span[1][1]:
+                self._widen(self.last)
             return
         self.buckets.append((self.last,))
         self.filled = 1
+        self._span = (self.last, self.last) if math.isfinite(value) else None
         if len(self.buckets) > 2 * BUCKETS:
             self._halve()
 
@@ -61,6 +66,18 @@ class Curve:
             points.append(self.last)
         return points
 
+    def _widen(self, point: Point) -> None:
+        """Let the last bucket span one point more."""
+        if self._span is not None and math.isfinite(point[1]):
+            low, high = self._span
+            below = point[1] < low[1]
+            self.buckets[-1] = (high if below else low, point)
+            self._span = (point, high) if below else (low, point)
+            return
+        bucket = self.buckets[-1] = _extremes((*self.buckets[-1], point))
+        plain = all(math.isfinite(y) for _, y in bucket)
+        self._span = (min(bucket, key=_value), max(bucket, key=_value)) if plain else None
+
     def _rewind(self, step: int) -> None:
         """Forget what came after `step`: the job went back to a checkpoint."""
         while self.buckets and self.buckets[-1][-1][0] >= step:
@@ -68,6 +85,7 @@ class Curve:
             if kept:
                 self.buckets.append(kept)
         self.filled = self.width
+        self._span = None
 
     def _halve(self) -> None:
         """Join neighbours; the last bucket may stay without one, and is then less full."""
@@ -76,6 +94,7 @@ class Curve:
         pairs = range(0, len(self.buckets), 2)
         self.buckets = [_extremes(sum(self.buckets[i : i + 2], ())) for i in pairs]
         self.width *= 2
+        self._span = None
 
 
 def _extremes(points: tuple[Point, ...]) -> tuple[Point, ...]:

@@ -23,7 +23,7 @@ from nbaas.journal import JournalReader, frame, unframe
 from nbaas.worker.curves import Curve, Curves, Point
 
 FORMAT = 1
-SAVE_ROWS = 4096  # rows after which the file is written again: what a reader has to read at most
+SAVE_ROWS = 2048  # rows after which the file is written again: what a reader has to read at most
 LEAST = 256 << 10  # bytes; a shorter journal is read in no time
 READ_BYTES = 1 << 20
 CATCH_UP_BYTES = 64 << 10  # read again at each write by a rank whose file was lost: a few ms

@@ -15,7 +15,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from nbaas.journal import JournalReader, JournalWriter, frame, unframe
+from nbaas.journal import JournalWriter, frame, unframe
 from nbaas.records import Metric
 from nbaas.worker.kept import KeptCurves
 
@@ -23,11 +23,10 @@ FLUSH_INTERVAL = 0.1  # seconds
 FLUSH_ROWS = 64
 ROWS_PER_WRITE = 512
 MAX_SERIES = 64  # values in one row: a line stays below the journal's limit
-TAIL = 256 << 10  # bytes of a journal that are looked through for its newest row
+TAIL = 256 << 10  # bytes of a journal that tell its newest row and its last step
 LONGEST_NAME = 200  # characters
 MAX_PENDING = 100_000  # rows kept while the disk is full; the oldest go first
 
-TAIL = 256 << 10  # bytes of a journal that tell its last step
 Row = tuple[float, int, int, dict[str, float], str]
 
 
@@ -151,12 +150,13 @@ def encoded(row: Row) -> dict[str, Any]:
 def newest_values(path: Path, kind: str) -> dict[str, float]:
     """Return the values of the newest row of a kind near the end of a journal; {} without one."""
     try:
-        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            lines = file.read().split(b"\n")
     except OSError:
         return {}
-    records = JournalReader(path, offset=max(0, size - TAIL)).read(TAIL)
-    rows = (row for record in reversed(records) if (row := metric_of(record)) is not None)
-    return next((row.values for row in rows if row.kind == kind), {})
+    rows = (metric_of(unframe(line) or {}) for line in reversed(lines))
+    return next((row.values for row in rows if row is not None and row.kind == kind), {})
 
 
 def metric_of(record: dict[str, Any]) -> Metric | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -21,19 +22,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from nbaas.config import Settings
 from nbaas.jobs.events import EventLog
-from nbaas.jobs.index import Index
-from nbaas.jobs.job import open_job
+from nbaas.jobs.job import Job, open_job
 from nbaas.jobs.names import new_id
 from nbaas.jobs.submit import new_spec, submit
 from nbaas.journal import frame
 from nbaas.placement import HostResources, place
 from nbaas.records import JobPaths, State, to_json
+from nbaas.worker.kept import SAVE_ROWS, KeptCurves
+from nbaas.worker.metrics import MetricsWriter
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
+
+from jupyter_process import start_server, stop_server
 
 HERE = HostResources("here", 4)
 TICK = os.sysconf("SC_CLK_TCK")
 LIGHT_RANK = Path(__file__).parent.parent / "jobs" / "light_rank.py"
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = 10_000  # rows in one write
+KILLED_ROWS = SAVE_ROWS  # rows that a killed rank had written since it kept its curves
 
 
 def light_python(folder: Path) -> str:
@@ -112,10 +119,9 @@ def lists(settings: Settings, count: int) -> None:
     timed(f"panel's list of {count:,} jobs", lambda: panel.rows(30))
 
 
-def curves(settings: Settings, points: int) -> None:
-    from nbaas.server.jobs import JobIndex
-
-    spec = new_spec(settings, place(HERE, ranks=1), name="long")
+def past_job(settings: Settings, points: int, series: int) -> Job:
+    """Return a job that has ended, with `points` values in `series` curves, as a rank writes them."""
+    spec = new_spec(settings, place(HERE, ranks=1), name=f"long-{series}")
     paths = JobPaths(settings.jobs / spec.id)
     paths.root.mkdir(parents=True)
     paths.spec.write_text(json.dumps(to_json(spec)))
@@ -123,22 +129,61 @@ def curves(settings: Settings, points: int) -> None:
     for state in (State.CREATED, State.STARTING, State.RUNNING, State.SUCCEEDED):
         events.enter(state)
     events.close()
-    paths.metrics(0).parent.mkdir()
-    with paths.metrics(0).open("wb") as file:
-        for start in range(0, points, BATCH):
-            steps = range(start + 1, start + BATCH + 1)
-            rows = (
-                {"time": 1e9 + n, "step": n, "epoch": 1, "values": {"loss": 1 / n}} for n in steps
+    names = ["loss", *(f"m{number}" for number in range(1, series))]
+    writer = MetricsWriter(paths.metrics(0))
+    began, rows = time.process_time(), points // series
+    for step in range(1, rows + 1):
+        writer.add(step, 1, dict.fromkeys(names, 1e6 if step == rows // 3 else 1 / step))
+        if step % BATCH == 0:
+            writer.flush()
+    writer.close()
+    spent = 1e6 * (time.process_time() - began) / rows
+    size = paths.curves(0).stat().st_size / 1024
+    print(f"{rows:,} rows of {series} written, {spent:.1f} us a row; their curves: {size:.0f} KiB")
+    return open_job(paths.root)
+
+
+def first_look(jobs: list[Job], root: Path) -> None:
+    """Print how soon a server that was just started answers with the curves of each job."""
+    process, server = start_server(root)
+    shutil.rmtree(server.home)
+    server.home.symlink_to(jobs[0].paths.root.parents[1])
+    try:
+        for job in jobs:
+            times = []
+            for _ in range(5):
+                began = time.perf_counter()
+                answer = server.get(f"nbaas/api/jobs/{job.id}?points=600")
+                times.append(1000 * (time.perf_counter() - began))
+                assert max(answer.json["series"]["loss"]["y"][1:]) == 1e6, "the peak is there"
+            print(
+                f"server: curves of {job.name:<24} first {times[0]:8.1f} ms   then"
+                f" {min(times[1:]):8.1f} ms   {len(answer.body) / 1024:.0f} KiB"
             )
-            file.write(b"".join(map(frame, rows)))
-    job = open_job(paths.root)
-    index = Index(settings)
-    began = time.perf_counter()
-    index.take(job)
-    print(f"read in {points:,} points once               {time.perf_counter() - began:8.1f} s")
-    timed(f"curve of {points:,} points (index)", lambda: index.curve(job.id, "loss"))
-    panel = JobIndex(settings)
-    timed(f"curve of {points:,} points (panel)", lambda: panel.series(job, 600), rounds=3)
+    finally:
+        stop_server(process)
+
+
+def curves(settings: Settings, points: int) -> None:
+    from nbaas.widgets.replay import replayed
+
+    jobs = [past_job(settings, points, series) for series in (1, 10)]
+    for job in jobs:
+        timed(f"%attach, the run of {job.name}", lambda job=job: replayed(job), rounds=3)
+    first_look(jobs, settings.home.parent / "server")
+    print(f"with the last {KILLED_ROWS:,} rows written by a rank that was then killed:")
+    for job in jobs:
+        lines = job.paths.metrics(0).read_bytes().splitlines(keepends=True)[:-KILLED_ROWS]
+        job.paths.curves(0).unlink()
+        whole = job.paths.metrics(0).read_bytes()
+        job.paths.metrics(0).write_bytes(b"".join(lines))
+        began = time.perf_counter()
+        kept = KeptCurves(job.paths.metrics(0))
+        kept.read()
+        kept.save()
+        print(f"{job.name} read whole once: {time.perf_counter() - began:.1f} s")
+        job.paths.metrics(0).write_bytes(whole)
+    first_look(jobs, settings.home.parent / "killed")
 
 
 def main() -> None:
