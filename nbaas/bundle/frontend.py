@@ -11,13 +11,12 @@ import importlib.machinery
 import importlib.util
 import re
 import string
-import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from nbaas.bundle import displays
+from nbaas.bundle import commands, displays
 from nbaas.bundle.restoring import NOTEBOOK
 
 
@@ -40,6 +39,7 @@ class Shell:
     """Stands in for the kernel's shell: what a `%` or `!` line of a cell calls."""
 
     config: dict[str, Any] = {}  # noqa: RUF012 - libraries look here for the kind of front end
+    ranks: commands.Ranks | None = None  # of the job, while its cell runs
 
     def run_line_magic(self, name: str, line: str, *_: Any, **__: Any) -> Any:
         if name in ("matplotlib", "config", "autoreload", "load_ext", "reload_ext"):
@@ -60,12 +60,11 @@ class Shell:
 
     def system(self, command: str) -> None:
         command = filled_in(command, sys._getframe(1))  # noqa: SLF001 - the names where the line stands
-        subprocess.run(command, shell=True, check=False)  # noqa: S602 - a `!` line of the user's
+        vars(sys.modules[NOTEBOOK])["_exit_code"] = commands.exit_code(command, self.ranks)
 
     def getoutput(self, command: str, **_: Any) -> list[str]:
         command = filled_in(command, sys._getframe(1))  # noqa: SLF001 - likewise
-        done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)  # noqa: S602
-        return done.stdout.splitlines()
+        return commands.output(command, self.ranks)
 
 
 class _Names(string.Formatter):

@@ -8,7 +8,6 @@ by a signal in the main thread, where only the user's own code or a library is r
 
 from __future__ import annotations
 
-import _thread
 import mmap
 import os
 import signal
@@ -28,7 +27,11 @@ LOOKING = 0.05  # seconds between two looks at the page
 WORD = 8  # bytes
 ENTRY = 3  # words of each rank: 1 where it holds still, its collectives, its places
 _OURS = str(Path(__file__).parents[1]) + os.sep
-_RUNS_THE_CELL = (_OURS + "bundle" + os.sep + "cells.py", _OURS + "bundle" + os.sep + "frontend.py")
+# Nothing of the user's is below them but what it waits for.
+_RUNS_THE_CELL = frozenset(
+    os.path.join(_OURS, "bundle", name)  # noqa: PTH118 - compared as text
+    for name in ("cells.py", "commands.py", "frontend.py")
+)
 
 
 class StopTraining(BaseException):
@@ -67,16 +70,11 @@ class Halt:
     # ---- on the main thread ------------------------------------------------------------------------
 
     def ask(self, frame: FrameType | None) -> None:
-        """Begin to look for a place to stop; once there is none, raise StopTraining out of `frame`.
+        """Raise StopTraining out of `frame` where all have agreed to stop and no place comes.
 
         Called by a signal handler, so it takes no lock.
         """
-        if not self._possible:
-            return
-        if not self._asked:
-            self._asked = True
-            _thread.start_new_thread(self._watch, ())
-        elif self._may_leave(frame):
+        if self._may_leave(frame):
             self.left = True
             raise StopTraining
 
@@ -87,6 +85,11 @@ class Halt:
         if self.stepping or self.collectives != target.collectives or _is_leaving():
             return False
         return in_users_code(frame)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether other ranks, which are to stop, wait for this one in a collective."""
+        return self.target is not None and self.collectives < self.target.collectives
 
     def begin(self) -> None:
         """Note that a collective begins."""
@@ -137,9 +140,13 @@ class Halt:
         self.end()
         self._agreed.set()
 
-    # ---- on a thread of its own, once a stop was asked for -------------------------------------------
+    # ---- on a thread of its own, as the main one may wait in C for the other ranks ------------------
 
-    def _watch(self) -> None:
+    def watch(self) -> None:
+        """Find a place to stop, now that it was asked for; returns when the cell is over."""
+        if not self._possible or self._asked:
+            return
+        self._asked = True
         steps, since = self.steps, time.monotonic()
         patience = max(PATIENCE, LONG_STEPS * statistics.median(self._step_times))
         while time.monotonic() < since + patience:
@@ -199,7 +206,7 @@ def in_users_code(frame: FrameType | None) -> bool:
     while frame is not None:
         name = frame.f_code.co_filename
         if name in _RUNS_THE_CELL:
-            return True  # nothing of the user's is below it but what it waits for
+            return True
         if name.startswith(_OURS):
             return False
         if frame.f_globals.get("__name__") == "__main__":

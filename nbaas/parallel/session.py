@@ -167,6 +167,10 @@ class Session:
         self.averager.stop_wanted = True
         self.world.halt.ask(frame)
 
+    def watch_stop(self) -> None:
+        """See to a stop that was asked for; on a thread of its own, until the cell is over."""
+        self.world.halt.watch()
+
     def place(self) -> None:
         """Note that the cell is between two statements; all ranks come here, and may stop here."""
         self.world.halt.place()
@@ -183,6 +187,14 @@ class Session:
     def from_rank_0(self, value: Any) -> Any:
         """Return what rank 0 gives; every rank must call it."""
         return self.world.broadcast_object(value) if self.world.size > 1 else value
+
+    @property
+    def rank(self) -> int:
+        return self.world.rank
+
+    def is_awaited(self) -> bool:
+        """Return whether ranks that are to stop wait for this one."""
+        return self.world.halt.is_awaited
 
     def mark(self, *, settings: bool = False) -> Mark:
         """Return where random numbers and counts are, to go to in another process."""

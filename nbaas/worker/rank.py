@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Session(Protocol):
     def materialize(self, *trees: Any) -> None: ...
     def facts(self) -> dict[str, Any]: ...
     def request_stop(self, frame: FrameType | None = None) -> None: ...
+    def watch_stop(self) -> None: ...
     def request_checkpoint(self) -> None: ...
     def close(self) -> None: ...
 
@@ -62,8 +64,17 @@ class StopRequest:
     def install(self) -> None:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGUSR2, self._on_sigusr2)
-        # A forked child (a DataLoader worker) must die of SIGTERM as it would anywhere else.
-        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        # Python's own handlers wait for the main thread, which may wait in C for other ranks.
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(write_end, False)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, args=(read_end,), name="stop", daemon=True).start()
+        os.register_at_fork(after_in_child=_forget_signals)
+
+    def _listen(self, read_end: int) -> None:
+        while heard := os.read(read_end, 512):
+            if signal.SIGTERM in heard and self.session is not None:
+                self.session.watch_stop()
 
     def _on_sigusr2(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self.session is not None:
@@ -80,6 +91,12 @@ class StopRequest:
             # Before the cell runs there is nothing to finish.
             raise SystemExit(EXIT_STOPPED)
         self.session.request_stop(frame)
+
+
+def _forget_signals() -> None:
+    """Let a forked child (a DataLoader worker) die of SIGTERM as it would anywhere else."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Reports:
@@ -218,15 +235,18 @@ class Rank:
         assert self.namespace is not None  # noqa: S101
         assert self._metrics is not None  # noqa: S101
         assert self._recorder is not None  # noqa: S101
+        from nbaas.bundle.frontend import get_ipython
         from nbaas.worker.course import Course
 
         course = self._course = Course(
             self.spec, self.paths, self.bundle, session, self._recorder, self.slot.rank
         )
         course.begin(self.namespace, self._metrics.flush, self._stops)
+        get_ipython().ranks = session
         try:
             self.bundle.execute(self.namespace, lambda tree: course.rewrite(with_notes(tree)))
         finally:
+            get_ipython().ranks = None
             course.end()
 
     def _stops(self) -> None:

@@ -45,6 +45,7 @@ def test_magics_that_make_sense_work_and_others_say_so(notebook):
     assert notebook["answer"] == 5
     assert "from the shell" in notebook.output
     assert notebook["lines"] == ["a", "b"]
+    assert notebook["lines"].s == "a b"
     with pytest.raises(CellError, match="%pip does not run in a rank"):
         notebook.train("get_ipython().run_line_magic('pip', 'install x')")
 

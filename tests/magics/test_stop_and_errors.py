@@ -181,6 +181,17 @@ def test_a_stop_leaves_a_statement_that_lasts_and_runs_its_finally(problem):
     assert problem.value("(got, cleaned)") == (42, [1])
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_stop_ends_a_shell_line(problem, engine, ranks):
+    cell = problem.run(
+        f"%%train --ranks {ranks} --engine {engine} --name shell{ranks}\n"
+        "before = 1\n!echo begun; sleep 600\nbefore = 2",
+        during=interrupt_after(problem, "begun"),
+    )
+    assert cell.error_name == "Interrupted", cell.error
+    assert problem.value("before") == 1
+
+
 def test_a_second_interrupt_kills(problem):
     # C code that holds the interpreter: no exception can be raised in it.
     code = "print('asleep', flush=True)\nsum(range(10**15))"

@@ -79,6 +79,23 @@ def test_what_a_function_returns_comes_back(problem, engine):
     assert left == []
 
 
+def test_a_shell_line_runs_once_and_all_ranks_have_its_result(problem, engine):
+    cell = problem.run(
+        f"%%train --ranks 2 --engine {engine} --name lines\n"
+        "!echo once >> marks.txt; echo said\n"
+        "files = !cat marks.txt; echo more >> marks.txt; ls marks.txt nowhere\n"
+        "!exit 3\n"
+        "code = _exit_code\n"
+        "print(os.environ['NBAAS_RANK'], files[0], code)"
+    )
+    assert not cell.error, cell.error
+    assert cell.stdout == "said\n0 once 3\n"
+    assert problem.value("(code, files[0], files[-1], len(files))") == (3, "once", "marks.txt", 3)
+    assert "nowhere" in problem.value("files.n")
+    assert problem.value("open('marks.txt').read()") == "once\nmore\n"
+    assert problem.run("%logs lines --rank 1").stdout == "1 once 3\n"
+
+
 def test_a_plan_says_what_would_travel_and_runs_nothing(problem):
     cell = problem.run("%%train --ranks 2 --plan" + LOOP)
     assert not cell.error, cell.error
