@@ -125,6 +125,7 @@ class LoaderSource:
         self.mode = ""
         self.why = ""
         self.passes = 0
+        self.earlier = 0  # of these passes: those that fed other models before
         iterable = isinstance(loader.dataset, IterableDataset)
         if iterable or loader.batch_sampler is None:
             self.mode = CUT
@@ -218,11 +219,12 @@ class GlobalBatches:
         self._inner = inner
         self._quick = quick
         self._indices: Iterator[Any] = inner._sampler_iter if quick is not None else iter(())
-        self._source = source
+        self.source = source
         self._loaders = loaders
         self.batches = length
         self.batch = 0
         self.rows = 0  # samples of the batch handed out last
+        self.ended = False
 
     def __iter__(self) -> GlobalBatches:
         return self
@@ -231,16 +233,23 @@ class GlobalBatches:
         return len(self._inner)
 
     def __next__(self) -> Any:
-        data = next(self._inner) if self._quick is None else self._quick.fetch(next(self._indices))
+        try:
+            data = self._next()
+        except StopIteration:
+            self.ended = True
+            raise
         self.batch += 1
         if torch.is_grad_enabled():
             self._loaders.current = self
-        source = self._source
+        source = self.source
         total = (
             self._inner._sampler_iter.totals.popleft() if source.indexed else _leading_size(data)
         )
         self.rows = total or 0
         return source.wrap(data, total) if self._loaders.world.size > 1 else data
+
+    def _next(self) -> Any:
+        return next(self._inner) if self._quick is None else self._quick.fetch(next(self._indices))
 
     def pass_over(self, count: int) -> None:
         """Go on `count` batches without handing them out; raises StopIteration at the end.
@@ -249,7 +258,7 @@ class GlobalBatches:
         """
         alone = getattr(self._inner, "_num_workers", 0) == 0
         for _ in range(count):
-            if alone and self._source.indexed:
+            if alone and self.source.indexed:
                 self._inner._next_index()
                 self._inner._sampler_iter.totals.popleft()
                 self._inner._num_yielded += 1
@@ -259,7 +268,8 @@ class GlobalBatches:
 
     @property
     def epoch(self) -> int:
-        return self._source.passes
+        """Which pass of the model that trains now this is, from 1."""
+        return self.source.passes - self.source.earlier
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -19,31 +19,35 @@ class Mark:
     """Pickled with the values of the cell: the loaders and optimizers are the cell's own."""
 
     random: dict[str, Any]  # and, where they were asked for, settings such as the default dtype
-    steps: int
+    count: dict[str, Any]  # of optimizer steps
     calls: int  # of models: what forks their random numbers
     draws: bool
-    passes: list[tuple[Any, int]]  # (loader, passes begun)
-    counts: list[tuple[Any, int]]  # (optimizer, steps)
+    passes: list[tuple[Any, int, int]]  # (loader, passes begun, those for earlier models)
+
+    @property
+    def steps(self) -> int:
+        return int(self.count["steps"])
 
 
 def mark(session: Session, *, settings: bool = False) -> Mark:
     """Return where the session is now; with `settings`, those of torch and its like as well."""
     return Mark(
         random=ambient() if settings else random_state(),
-        steps=session.steps,
+        count=session.count.state(),
         calls=session.randomness.calls,
         draws=session.randomness.draws,
-        passes=[(loader, source.passes) for loader, source in session.loaders.sources.items()],
-        counts=list(session.steps_of.items()),
+        passes=[
+            (loader, source.passes, source.earlier)
+            for loader, source in session.loaders.sources.items()
+        ],
     )
 
 
 def go_to(session: Session, place: Mark) -> None:
     """Put random generators and counts where `mark` found them."""
     set_ambient(place.random)
-    session.steps = place.steps
+    session.count.restore(place.count)
     session.randomness.calls, session.randomness.draws = place.calls, place.draws
-    for loader, passes in place.passes:
-        session.loaders.source_of(loader).passes = passes
-    for optimizer, count in place.counts:
-        session.steps_of[optimizer] = count
+    for loader, passes, earlier in place.passes:
+        source = session.loaders.source_of(loader)
+        source.passes, source.earlier = passes, earlier

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import types
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -31,6 +30,7 @@ from nbaas.parallel.marks import Mark, go_to, mark
 from nbaas.parallel.modules import ModuleBoundary
 from nbaas.parallel.randomness import Randomness
 from nbaas.parallel.sharded import GlobalTensor, PartialTensor
+from nbaas.parallel.steps import StepCount
 from nbaas.parallel.world import World
 
 
@@ -67,8 +67,7 @@ class Session:
         self.loaders = Loaders(self.world, per_rank=per_rank)
         self.randomness = Randomness(self.world)
         self.boundary = ModuleBoundary(self.world, self.averager, self.randomness)
-        self.steps = 0
-        self.steps_of: weakref.WeakKeyDictionary[Optimizer, int] = weakref.WeakKeyDictionary()
+        self.count = StepCount()
         self.losses_seen = 0
         self.course: Course | None = None
         self.undo: list[Callable[[], None]] = []
@@ -135,17 +134,18 @@ class Session:
             self.averager.after_pass = None
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        count = self.steps_of[optimizer] = self.steps_of.get(optimizer, 0) + 1
         feed = self.loaders.current
-        epoch = feed.epoch if feed is not None else 0
-        if count > self.steps:
-            self.steps = count
+
+        def tell() -> dict[str, float]:
             values = {"lr": float(optimizer.param_groups[0]["lr"])}
             if feed is not None:
                 values["rows"] = float(feed.rows)
             if self.averager.last_loss is not None:
                 values["loss"] = float(self.averager.last_loss)
-            self.observer.step(count, epoch, values)
+            return values
+
+        for step, epoch, values in self.count.add(optimizer, feed, tell):
+            self.observer.step(step, epoch, values)
             if feed is not None:
                 self.observer.progress(feed.batch, feed.batches, epoch)
         averager, alone = self.averager, self.world.size == 1
@@ -158,6 +158,11 @@ class Session:
         if stops and not (self.course is not None and self.course.finishes_turn()):
             raise StopTraining
         self.world.halt.step()
+
+    @property
+    def steps(self) -> int:
+        """The optimizer steps so far; those of one iteration count once."""
+        return self.count.steps
 
     def request_stop(self, frame: FrameType | None = None) -> None:
         """Ask for a stop: all ranks end together after a step, or elsewhere where none comes.

@@ -51,6 +51,9 @@ class RunView:
         self.started: float | None = None  # seconds since the epoch: the ranks run
         self.ended: float | None = None
         self.progress = Progress(epochs=epochs)
+        self._furthest = 0  # steps, by the counters or by the journal, whichever is ahead
+        self._last_epoch = 0  # of the journal
+        self._began: float | None = None  # when a model trained after another one in the same cell
         self.rate = Rate()
         self.ranks = [RankLine(slot.rank) for slot in spec.slots]
         self.facts: Sequence[str] = ()
@@ -82,7 +85,7 @@ class RunView:
                 line.step_time = rank.progress.step_time or line.step_time
         if status.ranks:
             counters = status.ranks[0].progress
-            self.progress.epoch = max(self.progress.epoch, counters.epoch)
+            self._reach(counters.step, counters.epoch)
             self.progress.batch = counters.batch
             self.progress.batches = counters.batches or None
 
@@ -173,11 +176,11 @@ class RunView:
             line.slow = apart and line.waits.wait == min(waits)
 
     def eta(self, now: float) -> float | None:
-        """Return the seconds left, None where the number of epochs is unknown."""
+        """Return the seconds left to the model that trains now, None where its epochs are unknown."""
         part = self.progress.part
         if self.started is None or not self.progress.epochs or not part:
             return None
-        return (now - self.started) * (1 - part) / part
+        return (now - (self._began or self.started)) * (1 - part) / part
 
     def title(self, now: float) -> str:
         """Return where the run stands, without values: above the figure."""
@@ -215,11 +218,19 @@ class RunView:
         if rank != 0:
             return
         self.step = max(self.step, metric.step)
-        self.progress.epoch = max(self.progress.epoch, metric.epoch)
+        self._reach(metric.step, metric.epoch)
+        if metric.epoch < self._last_epoch:
+            self._began = metric.time
+        self._last_epoch = metric.epoch
         if samples := metric.values.get("rows"):
             self.rate.add(metric.time, samples)
         curves = {name: v for name, v in metric.values.items() if name not in NOT_CURVES}
         self.curves.append(metric.step, curves)
+
+    def _reach(self, step: int, epoch: int) -> None:
+        """Take the epoch of the furthest step: the next model of the cell begins with the first."""
+        if step >= self._furthest:
+            self._furthest, self.progress.epoch = step, epoch
 
     def _take_system(self, line: RankLine, metric: Metric) -> None:
         values = metric.values

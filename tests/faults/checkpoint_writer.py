@@ -93,7 +93,7 @@ def main() -> None:
     def save(step: int) -> None:
         bundle, namespace, _ = load(newest_whole(paths.checkpoints))
         namespace["weights"] += 1
-        session.steps = step
+        session.count.steps = step
         turns: list[Turns] = [Turn(step)]
         position = Position(0, ((0, step),), in_loop=True)
         Saver(paths, bundle, session, Nobody(), 0).save(namespace, position, turns, lambda: None)

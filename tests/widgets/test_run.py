@@ -187,3 +187,18 @@ def test_a_stored_run_is_small_json_for_any_length_and_any_number_of_curves():
     curves = {curve["name"]: curve for curve in json.loads(text)["curves"]}
     assert len(curves) == 64
     assert (curves["loss0"]["y"][-1], curves["loss1"]["y"][-1]) == ("nan", "-inf")
+
+
+def test_the_next_model_of_a_cell_begins_with_its_first_epoch():
+    run = run_of(epochs=3)
+    steps = [(1, 1), (2, 2), (3, 3), (4, 1), (5, 2)]
+    run.take({0: [Metric(1004.0 + step, step, epoch, {"loss": 1.0}) for step, epoch in steps]})
+    assert "epoch 2 of 3" in run.title(1010.0)
+    run.take_status(status(State.RUNNING, Phase.RUNNING, Phase.RUNNING, step=5))
+    # 2 of 3 epochs, but for 15 batches of 20, since the model's first step at 1008.
+    assert run.eta(1013.0) == pytest.approx(5.0 * (1 - 1.25 / 3) / (1.25 / 3))
+    assert run.step == 5
+    # A counter that lags behind the journal takes nothing back.
+    run.take_status(status(State.RUNNING, Phase.RUNNING, Phase.RUNNING, step=3))
+    run.take({0: [Metric(1011.0, 6, 3, {"loss": 1.0})]})
+    assert "epoch 3 of 3" in run.title(1012.0)
