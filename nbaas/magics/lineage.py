@@ -18,11 +18,11 @@ from typing import Any
 from nbaas.bundle.manifest import Manifest, read_manifest
 from nbaas.config import Settings
 from nbaas.errors import NbaasError
-from nbaas.jobs.job import Job
+from nbaas.jobs.job import Job, JobStatus
 from nbaas.jobs.store import find_job
 from nbaas.journal import JournalReader
 from nbaas.placement import describe
-from nbaas.records import Metric
+from nbaas.records import Metric, State
 from nbaas.widgets.curves import Curves
 from nbaas.worker.metrics import metric_of
 
@@ -34,14 +34,40 @@ MOST_DATA = 20
 MOST_JOURNAL = 1 << 20  # bytes of metrics that are read; of more, the last ones
 SERIES_LEFT_OUT = ("batch", "rows")
 
+Parameters = weakref.WeakKeyDictionary[Any, list[tuple[int, int, int]]]
+
 _trained: weakref.WeakKeyDictionary[Any, tuple[str, int]] = weakref.WeakKeyDictionary()
 
 
-def note_trained(job: Job, names: Iterable[str], namespace: Mapping[str, Any]) -> None:
-    """Remember that `job` made what the modules behind `names` are now."""
-    for name in names:
-        for module in _modules(namespace.get(name)):
+def parameters_in(namespace: Mapping[str, Any]) -> Parameters:
+    """Return where the parameters of the notebook's modules are now: each module with a mark."""
+    modules = (module for value in list(namespace.values()) for module in _modules(value))
+    return weakref.WeakKeyDictionary({module: _mark(module) for module in modules})
+
+
+def note_trained(
+    job: Job, names: Iterable[str], namespace: Mapping[str, Any], before: Parameters
+) -> None:
+    """Remember that `job` made what the modules behind `names` are now, of `before` it.
+
+    A module whose parameters the job left alone keeps the job that trained it.
+    """
+    modules = [module for name in names for module in _modules(namespace.get(name))]
+    fresh = any(module not in before for module in modules) and _trains(job.status())
+    for module in modules:
+        if before[module] != _mark(module) if module in before else fresh:
             _trained[module] = (job.id, _changes(module))
+
+
+def _trains(status: JobStatus) -> bool:
+    """Tell whether a job made what its new modules are: one that failed before a step did not."""
+    stepped = any(rank.progress.step for rank in status.ranks)
+    return stepped or status.state is State.SUCCEEDED
+
+
+def _mark(module: Any) -> list[tuple[int, int, int]]:
+    """Return what differs once a parameter was written to, or got other memory."""
+    return [(id(p), p._version, p.data_ptr()) for p in module.parameters()]  # noqa: SLF001 - autograd's own count
 
 
 def job_facts(settings: Settings, model: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from nbaas.capture import merge_result
 from nbaas.errors import JobError
 from nbaas.jobs.job import Job, JobStatus
 from nbaas.magics.failures import failure_error
-from nbaas.magics.lineage import note_trained
+from nbaas.magics.lineage import note_trained, parameters_in
 from nbaas.records import State
 from nbaas.widgets.failure import failures_of
 from nbaas.worker.checkpoints import newest_step
@@ -37,8 +37,9 @@ def bring_back(job: Job, contents: CellContents | None, namespace: dict[str, Any
     captured = contents or open_bundle(job.paths.bundle, blobs)
     for note in result.summary.notes:
         print(f"nbaas: {note}", file=sys.stderr)  # noqa: T201 - into the cell
+    before = parameters_in(namespace)
     names = merge_result(result, namespace, captured)
-    note_trained(job, names, namespace)
+    note_trained(job, names, namespace, before)
     return names
 
 

@@ -107,6 +107,31 @@ print(get_ipython().run_line_magic("endpoints", "fitted --card"))""")
     assert "changed in the notebook after this job" in again.stdout, again.error
 
 
+def test_a_job_that_made_no_step_does_not_become_the_one_that_trained_the_model(served):
+    cell = served.run("""
+from torch.utils.data import DataLoader, TensorDataset
+loader = DataLoader(TensorDataset(torch.rand(64, 64), torch.randint(0, 10, (64,))), 16)
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+""")
+    assert not cell.error, cell.error
+    assert not served.run(TRAIN).error
+    failed = served.run("""%%train --ranks 2 --engine ddp --name no-step
+for x, y in loader:
+    model.zero_grad()
+    loss = nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    [][len(x)]
+""")
+    assert failed.error_name == "IndexError"
+    assert served.value("model.fc.weight.grad is not None")  # it did return the module
+    card = served.run("""
+_ = %deploy model --name kept --example x[:1]
+print(get_ipython().run_line_magic("endpoints", "kept --card"))""")
+    assert "fit (" in card.stdout, card.error
+    assert "no-step" not in card.stdout
+    assert "changed in the notebook" not in card.stdout
+
+
 def test_a_file_of_rows_is_answered_with_progress(served):
     cell = served.run("""
 import numpy as np
