@@ -1,6 +1,7 @@
 """What training changes in a Keras model: its weights and its optimizer's, found and set.
 
-A Keras model travels as its own archive, so its variables are not known one by one on the other side.
+A Keras model travels as its own archive, and beside it the parameters of torch that its variables
+hold: those that models share, an autoencoder and its encoder, are then one on the other side too.
 Rule: Keras is looked up among the loaded modules, never imported.
 """
 
@@ -75,6 +76,27 @@ def _assign(variables: list[Any], values: list[Any]) -> None:
     if len(variables) == len(values):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+
+
+def parameters_of(layer: Any) -> list[Any] | None:
+    """Return the tensors of torch that hold the weights of a layer; None where it has no such."""
+    held = [vars(variable).get("_value") for variable in layer.weights]
+    torch = sys.modules.get("torch")
+    if torch is None or not held or not all(isinstance(value, torch.Tensor) for value in held):
+        return None
+    return held
+
+
+def set_parameters(layer: Any, held: list[Any]) -> None:
+    """Let the variables of a layer, just made of its archive, hold these very tensors."""
+    variables = list(layer.weights)
+    shapes = [tuple(variable.shape) for variable in variables]
+    if shapes != [tuple(tensor.shape) for tensor in held]:
+        return
+    for variable, tensor in zip(variables, held, strict=True):
+        variable._value = tensor  # noqa: SLF001 - assigning would copy
+    for part in layer._flatten_layers():  # noqa: SLF001 - the public list lacks what is nested
+        part._track_variables()  # noqa: SLF001 - it names them to torch anew
 
 
 KERAS = Kind(_note, _difference, _apply)

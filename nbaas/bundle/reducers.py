@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from nbaas.bundle import restoring
-from nbaas.bundle.keras_state import layer_class, made_quietly
+from nbaas.bundle.keras_state import layer_class, made_quietly, parameters_of, set_parameters
 from nbaas.bundle.memory import SpanTable
 from nbaas.bundle.restoring import NOTEBOOK
 
@@ -226,7 +226,9 @@ def _reduce_keras(_: Collector, value: Any) -> Any:
     made = value.__reduce__()
     if not isinstance(made, tuple) or len(made) != 2:  # noqa: PLR2004 - what makes it, of what
         return None
-    return made_quietly, (made[0], *made[1])
+    held = parameters_of(value)
+    state = () if held is None else (held, None, None, set_parameters)
+    return made_quietly, (made[0], *made[1]), *state
 
 
 _REDUCERS: dict[type, Reducer] = {
