@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_server._tz import utcnow
 from jupyter_server.extension.application import ExtensionApp
+from tornado.routing import AnyMatches, Rule
 
 from nbaas.config import Settings, load_settings
 from nbaas.deploy.lease import RENEWALS, on_hub, renew
 from nbaas.errors import NbaasError
 from nbaas.server.base import THREADS, Context
 from nbaas.server.endpoints import EndpointIndex, TokenCheck, locate
+from nbaas.server.express import Admitted, Express
 from nbaas.server.guard import open_methods
 from nbaas.server.jobs import JobIndex
 from nbaas.server.live import Live
@@ -58,21 +60,29 @@ class NbaasExtension(ExtensionApp):
             EndpointIndex(settings),
             Pool(partial(locate, settings)),
             TokenCheck(settings),
+            Admitted(),
         )
 
     def initialize_handlers(self) -> None:
         self.handlers.extend(checked(ROUTES))
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
-        live = Live(self.settings["nbaas_context"])
+        context: Context = self.settings["nbaas_context"]
+        live = Live(context)
         shared = serverapp.web_app.settings
+        self._put_express_first(serverapp.web_app, context)
         shared["nbaas_live"] = live
         active = asyncio.Event()
         self._tasks = (
             asyncio.create_task(live.run(active)),
             asyncio.create_task(_stay_active(active, shared)),
-            asyncio.create_task(_keep_lease(self.settings["nbaas_context"].settings)),
+            asyncio.create_task(_keep_lease(context.settings)),
         )
+
+    def _put_express_first(self, app: web.Application, context: Context) -> None:
+        prefix = app.settings["base_url"].rstrip("/") + "/nbaas/"
+        express = Express(app, prefix, context.admitted, context.gateway)
+        app.default_router.rules.insert(0, Rule(AnyMatches(), express))
 
     async def stop_extension(self) -> None:
         for task in self._tasks:

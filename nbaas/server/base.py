@@ -25,6 +25,7 @@ from tornado.iostream import StreamClosedError
 from nbaas.config import Settings
 from nbaas.errors import NbaasError, UsageError
 from nbaas.server.endpoints import EndpointIndex, TokenCheck
+from nbaas.server.express import Admitted
 from nbaas.server.jobs import JobIndex
 from nbaas.server.upstream import Pool
 
@@ -45,6 +46,7 @@ class Context:
     endpoints: EndpointIndex
     gateway: Pool
     tokens: TokenCheck
+    admitted: Admitted
 
     async def call(
         self,

@@ -15,25 +15,19 @@ from tornado import web
 
 from nbaas.server.base import NbaasHandler
 from nbaas.server.endpoints import BEARER
+from nbaas.server.express import (
+    HELD_BACK,
+    SMALL,
+    Admission,
+    decides_alone,
+    is_plain,
+    passed_on,
+)
 from nbaas.server.guard import RESOURCE, guarded
-from nbaas.server.upstream import Call, Connection, Header
+from nbaas.server.upstream import Call, Connection
 
-SMALL = 1 << 20  # bytes; a longer body is passed on as it comes
 LONGEST = 512 << 20  # bytes; the endpoint's own limit is the gateway's to check
 UNSIZED = 16 << 20  # bytes of a body that does not say its length
-PASSED_ON = (
-    "Accept",
-    "Content-Encoding",
-    "Content-Type",
-    "Inference-Header-Content-Length",
-    "X-Nbaas-Canary",
-    "X-Nbaas-Key",
-    "X-Request-Id",
-)
-# What is between gateway and server only, and what the server says itself.
-HELD_BACK = frozenset(
-    b"connection content-length date keep-alive server transfer-encoding www-authenticate".split()
-)
 
 
 class ProxyHandler(NbaasHandler):
@@ -108,20 +102,42 @@ class ProxyHandler(NbaasHandler):
             await self._upstream.answered()
             await self._answer(self._upstream)
             return
+        self._remember()
         body = b"".join(self.received)
         async with self.context.gateway.exchange(self._call(), body) as connection:
             await self._answer(connection)
 
     def _call(self) -> Call:
-        request, base = self.request, self.base_url.rstrip("/")
-        given = request.headers
-        headers: list[Header] = [
-            (name.encode(), given[name].encode("latin-1", "replace"))
-            for name in PASSED_ON
-            if name in given
-        ]
-        target = request.path.removeprefix(f"{base}/nbaas")
-        return Call(str(request.method), target, tuple(headers), self._endpoint_token)
+        method, headers = str(self.request.method), passed_on(self.request.headers)
+        return Call(method, self._target, headers, self._endpoint_token)
+
+    @property
+    def _target(self) -> str:
+        base = self.base_url.rstrip("/")
+        return self.request.path.removeprefix(f"{base}/nbaas")
+
+    def _remember(self) -> None:
+        """Let the next request like this one take the short way, if nothing else is to be asked."""
+        by_endpoint = bool(self._endpoint_token)
+        if (
+            is_plain(self.request)
+            and (by_endpoint or self.token_authenticated)
+            and decides_alone(
+                self.identity_provider, self.authorizer, by_endpoint_token=by_endpoint
+            )
+        ):
+            names = ["X-Content-Type-Options", "Content-Security-Policy", "Server"]
+            names += self.settings.get("headers", {})
+            said = tuple((name, self._headers[name]) for name in names if name in self._headers)
+            self.context.admitted.remember(
+                self.request,
+                Admission(
+                    self.current_user,
+                    self._target,
+                    self._endpoint_token,
+                    (*said, ("Cache-Control", "no-store")),
+                ),
+            )
 
     async def _answer(self, connection: Connection) -> None:
         self.set_status(connection.status)

@@ -70,9 +70,10 @@ class Connection(asyncio.Protocol):
         self.complete = True  # no answer under way
         self.status = 0
         self.headers: list[Header] = []
+        self.has_head = False  # of the answer under way
+        self.lost = False
         self._chunks: deque[bytes] = deque()
-        self._has_head = False
-        self._lost = False
+        self._watcher: Callable[[], None] | None = None
         self._keep = True
         self._waiting = 0  # bytes in chunks
         self._paused = False
@@ -85,25 +86,29 @@ class Connection(asyncio.Protocol):
 
     def start(self, data: bytes) -> None:
         """Begin an exchange: `data` is the head and as much of the body as is here."""
-        self.status, self.headers, self._has_head, self.complete = 0, [], False, False
+        self.status, self.headers, self.has_head, self.complete = 0, [], False, False
         self._chunks.clear()
         self._waiting = 0
         self._parser = httptools.HttpResponseParser(self)
         self._write(data)
+
+    def watch(self, watcher: Callable[[], None] | None) -> None:
+        """Let `watcher` be called at each part of the answer, and where the connection is lost."""
+        self._watcher = watcher
 
     async def send(self, data: bytes) -> None:
         """Write a part of the body; waits while the gateway reads slower than the client sends.
 
         What comes after the gateway has answered or left is dropped: the answer says why.
         """
-        if not self._has_head and not self._lost:
+        if not self.has_head and not self.lost:
             self._write(data)
             await self._writable.wait()
 
     async def answered(self) -> None:
         """Return once the head of the answer is here: `status` and `headers` hold it."""
-        while not self._has_head:
-            if self._lost:
+        while not self.has_head:
+            if self.lost:
                 raise EndpointError("the endpoint gateway does not answer", hint=HINT)
             await self._change()
 
@@ -117,7 +122,7 @@ class Connection(asyncio.Protocol):
             while not self._chunks:
                 if self.complete:
                     return
-                if self._lost:
+                if self.lost:
                     raise EndpointError("the endpoint gateway left amid its answer", hint=HINT)
                 await self._change()
             chunk = self._chunks.popleft()
@@ -127,10 +132,10 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        return self.complete and self._keep and not self._lost and not self._paused
+        return self.complete and self._keep and not self.lost and not self._paused
 
     def close(self) -> None:
-        self._lost = True
+        self.lost = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -163,11 +168,15 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self.close()
         self._changed.set()
+        if self._watcher is not None:
+            self._watcher()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._lost = True
+        self.lost = True
         self._changed.set()
         self._writable.set()
+        if self._watcher is not None:
+            self._watcher()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -187,7 +196,7 @@ class Connection(asyncio.Protocol):
             self.headers = []
             return
         self._keep = parser.should_keep_alive()
-        self._has_head = True
+        self.has_head = True
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
@@ -195,7 +204,7 @@ class Connection(asyncio.Protocol):
         self._hold(self._waiting > READ_AHEAD)
 
     def on_message_complete(self) -> None:
-        self.complete = self._has_head
+        self.complete = self.has_head
 
 
 @dataclass(slots=True)
@@ -236,11 +245,16 @@ class Pool:
             connection.close()
         self.idle.clear()
 
-    async def _sent(self, call: Call, body: bytes | None) -> Connection:
+    def take(self) -> Connection | None:
+        """Return a connection that lay idle, if there is one; the caller gives it back."""
         while self.idle:
             connection = self.idle.pop()
-            if not connection.reusable:
-                continue
+            if connection.reusable:
+                return connection
+        return None
+
+    async def _sent(self, call: Call, body: bytes | None) -> Connection:
+        while connection := self.take():
             # Closed by the gateway while idle: nothing of an answer came, so nothing is lost.
             with contextlib.suppress(EndpointError):
                 return await _round(connection, call, body)

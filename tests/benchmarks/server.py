@@ -3,7 +3,8 @@
     python tests/benchmarks/server.py [lag] [predict] [panel]
 
 lag      delay of the event loop with 50 jobs that run, 20 open panels and queries over 1 M values
-predict  a prediction through the Jupyter route beside a hand-written Tornado handler with the model
+predict  a prediction through the Jupyter route beside handlers with the model in their process: one
+         in a Jupyter server, with its login and authorizer, and one of bare Tornado; wrk asks
 panel    JupyterLab's panel with 1,000 finished jobs: from the click to the first rows; bundle size
 """
 
@@ -12,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from socket import create_connection
@@ -40,7 +41,7 @@ from nbaas.config import Settings  # noqa: E402
 from nbaas.journal import frame  # noqa: E402
 
 RUNNING, SOCKETS, FINISHED, ROWS = 50, 20, 1000, 100_000  # rows of ten values each
-CLIENTS, SECONDS = 8, 6.0
+CLIENTS, SECONDS = 8, 5
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 HEADERS = {"Authorization": f"token {TOKEN}"}
@@ -170,68 +171,60 @@ def lag(root: Path) -> None:
         stop_server(process)
 
 
-def rate(port: int, path: str, body: bytes, seconds: float = SECONDS) -> float:
-    """Return answered requests a second with CLIENTS kept-alive connections."""
-    import http.client
-
-    counts = [0] * CLIENTS
-    over = threading.Event()
-
-    def client(index: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        headers = HEADERS | {"Content-Type": "application/json"}
-        while not over.is_set():
-            connection.request("POST", path, body, headers)
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200, answer.status
-            counts[index] += 1
-
-    threads = [threading.Thread(target=client, args=(index,)) for index in range(CLIENTS)]
-    start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    time.sleep(seconds)
-    over.set()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / (time.perf_counter() - start)
+def rate(port: int, path: str, body: str, root: Path, seconds: float = SECONDS) -> float:
+    """Return what wrk counts a second with CLIENTS kept-alive connections; all answers are 200."""
+    script = root / "request.lua"
+    script.write_text(
+        f"wrk.method = 'POST'\nwrk.body = [==[{body}]==]\n"
+        f"wrk.headers['Authorization'] = 'token {TOKEN}'\n"
+        "wrk.headers['Content-Type'] = 'application/json'\n"
+    )
+    command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s", "-s", str(script)]
+    command.append(f"http://127.0.0.1:{port}{path}")
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in said, said
+    return float(said.split("Requests/sec:")[1].split()[0])
 
 
 def predict(root: Path) -> None:
     import torch
+    from jupyter_peer import model
 
     from nbaas.deploy.client import deploy
     from nbaas.deploy.hosting import stop_host
 
-    torch.manual_seed(0)
-    layers = torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10)
     process, server = start_server(root / "predict")
     settings = Settings(home=server.home, cache=server.home)
+    found = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "benchmarks")])
+    beside, peer = start_server(root / "peer", program="jupyter_peer", PYTHONPATH=found)
     port = free_port()
-    peer = subprocess.Popen([sys.executable, "-c", TORNADO % TOKEN, str(port)])
+    bare = subprocess.Popen([sys.executable, "-c", TORNADO % TOKEN, str(port)])
     try:
-        deploy(
-            settings, torch.nn.Sequential(*layers).eval(), name="digits", example=torch.zeros(1, 64)
-        )
+        deploy(settings, model(), name="digits", example=torch.zeros(1, 64))
         entry = {"name": "input", "datatype": "FP32", "shape": [1, 64], "data": [0.5] * 64}
-        body = json.dumps({"inputs": [entry]}).encode()
-        ours = BASE + "nbaas/v2/models/digits/infer"
+        body = json.dumps({"inputs": [entry]})
         while True:  # until the peer has imported torch
             with contextlib.suppress(OSError), create_connection(("127.0.0.1", port)):
                 break
             time.sleep(0.1)
-        for warm in ((server.port, ours), (port, "/infer")):
-            rate(*warm, body, 1.0)
-        pairs = [(rate(server.port, ours, body), rate(port, "/infer", body)) for _ in range(3)]
-        route = statistics.median(pair[0] for pair in pairs)
-        hand = statistics.median(pair[1] for pair in pairs)
-        print(f"predictions a second, {CLIENTS} clients: Jupyter route {route:.0f}, Tornado handler "
-              f"with the model {hand:.0f}, ratio {route / hand:.2f}", flush=True)  # fmt: skip
+        asked = {
+            "Jupyter route": (server.port, BASE + "nbaas/v2/models/digits/infer"),
+            "handler in the Jupyter server": (peer.port, BASE + "peer/infer"),
+            "bare Tornado handler": (port, "/infer"),
+        }
+        for where in asked.values():
+            rate(*where, body, root, 1)
+        rounds = [{name: rate(*where, body, root) for name, where in asked.items()} for _ in "123"]
+        rates = {name: statistics.median(one[name] for one in rounds) for name in asked}
+        ours = rates["Jupyter route"]
+        print(f"predictions a second, {CLIENTS} connections, model in the peers' process:")
+        for name, per_second in rates.items():
+            print(f"  {name:<30} {per_second:6.0f}  ours is {ours / per_second:.2f} times that")
     finally:
-        peer.kill()
-        peer.wait()
+        bare.kill()
+        bare.wait()
         stop_host(settings)
+        stop_server(beside)
         stop_server(process)
 
 
