@@ -16,8 +16,9 @@ import socketserver
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, Self
+
+from nbaas.engines.peers import owner_of
 
 LOOPBACK = "127.0.0.1"
 MAX_LINE = 4096  # bytes
@@ -154,15 +155,4 @@ def read_request(stream: Readable) -> tuple[str, str, int]:
 
 def same_user(client: tuple[str, int], port: int) -> bool:
     """Return whether the process at the other end of a loopback connection runs as this user."""
-    local, remote = _hex_address(*client), _hex_address(LOOPBACK, port)
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1] == local and fields[2] == remote:
-            return int(fields[7]) in (os.getuid(), 0)
-    return False
-
-
-def _hex_address(host: str, port: int) -> str:
-    # As /proc/net/tcp writes it: the address in the machine's byte order.
-    number = int.from_bytes(socket.inet_aton(host), "little")
-    return f"{number:08X}:{port:04X}"
+    return owner_of(client, (LOOPBACK, port)) in (os.getuid(), 0)
