@@ -12,6 +12,7 @@ from tornado.routing import PathMatches
 from tornado.web import create_signed_value
 
 from nbaas.server.live import LiveHandler
+from nbaas.server.proxy import ProxyHandler
 from nbaas.server.routes import ROUTES
 
 pytestmark = pytest.mark.ranks
@@ -29,6 +30,8 @@ PATHS = [
     f"/nbaas/api/jobs/{JOB}/outputs",
     f"/nbaas/api/jobs/{JOB}/stop",
     f"/nbaas/api/jobs/{JOB}/kill",
+    f"/nbaas/api/jobs/{JOB}/checkpoint",
+    f"/nbaas/api/jobs/{JOB}/resume",
     "/nbaas/api/hosts",
     "/nbaas/api/hosts/check",
     "/nbaas/api/live",
@@ -107,9 +110,15 @@ def test_p60_a_wrong_token_is_refused(server, method, path):
     assert send(server, method, f"{path}?token=another", token=None).status == 403
 
 
+def is_let_in(answer, path):
+    """Tell whether the answer is not one of ours that refuses; a gateway that runs says 405 too."""
+    refused = {401, 403} if handler_of(path) is ProxyHandler else {401, 403, 405}
+    return answer.status not in refused
+
+
 @each_call
 def test_p60_the_right_token_is_let_in(server, method, path):
-    assert send(server, method, path).status not in {401, 403, 405}
+    assert is_let_in(send(server, method, path), path)
 
 
 @each_call
@@ -120,7 +129,7 @@ def test_p60_a_cookie_needs_the_xsrf_token_to_change_anything(server, method, pa
         server, method, path, token=None, Cookie=cookie, X_XSRFToken=server.cookies["_xsrf"]
     )
     assert (bare.status == 403) is (method == "POST")
-    assert armed.status not in {401, 403, 405}
+    assert is_let_in(armed, path)
 
 
 @each_call
