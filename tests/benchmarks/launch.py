@@ -1,12 +1,14 @@
-"""Shift-Enter to the first step of two ranks: warm, cold, and horovodrun where it is installed.
+"""Shift-Enter to the first step of two ranks: warm, cold; horovodrun and torchrun where they are.
 
 Run: `python tests/benchmarks/launch.py [--engine ddp] [--rounds 5]`.  The ways take turns in each
-round, so that the load of the machine is the same for all; medians and ratios are printed.
+round, so that the load of the machine is the same for all; no round begins after BUDGET.  Each time
+is printed as it is known, medians and ratios at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shutil
 import statistics
@@ -36,7 +38,8 @@ for x, y in loader:
     loss.backward()
     optimizer.step()
 """
-SCRIPT = """
+BUDGET = 45.0  # seconds
+HOROVODRUN = """
 import time, torch, horovod.torch as hvd
 hvd.init()
 model = torch.nn.Linear(8, 1)
@@ -49,6 +52,22 @@ for _ in range(3):
     optimizer.step()
     print("STEP", time.time(), flush=True)
 """
+TORCHRUN = """
+import time, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(8, 1))
+optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+x = torch.randn(32, 8)
+for _ in range(3):
+    optimizer.zero_grad(); ((model(x) - x.sum(1, keepdim=True)) ** 2).mean().backward()
+    optimizer.step()
+    print("STEP", time.time(), flush=True)
+dist.destroy_process_group()
+"""
+RUNNERS = {  # program -> what starts two ranks, and their script
+    "horovodrun": (("horovodrun", "-np", "2", "--gloo", sys.executable), HOROVODRUN),
+    "torchrun": (("torchrun", "--standalone", "--nproc-per-node", "2"), TORCHRUN),
+}
 
 
 def notebook() -> dict[str, Any]:
@@ -76,11 +95,15 @@ def through_nbaas(settings: Settings, names: dict[str, Any]) -> float:
     return next(row.time for row in job.metrics(0).read() if row.kind == "train") - start
 
 
-def through_horovodrun(script: Path) -> float:
+def through_runner(runner: str, folder: Path) -> float:
     """Return the seconds from the command to its first printed step."""
+    command, source = RUNNERS[runner]
+    script = folder / f"{runner}.py"
+    script.write_text(source)
     start = time.time()
-    command = ("horovodrun", "-np", "2", "--gloo", sys.executable, str(script))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(
+        (*command, str(script)), capture_output=True, text=True, timeout=300, check=True
+    )
     return float(done.stdout.partition("STEP ")[2].split()[0]) - start
 
 
@@ -91,8 +114,6 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="nbaas-launch-"))
     warm = Settings(home=folder, cache=folder, engine=options.engine, zygote_idle=120.0)
-    script = folder / "train.py"
-    script.write_text(SCRIPT)
     names = notebook()
     while zygote.status(zygote.ensure(warm)) is None:
         time.sleep(0.05)
@@ -100,12 +121,17 @@ def main() -> None:
         "warm": lambda: through_nbaas(warm, names),
         "cold": lambda: through_nbaas(replace(warm, warm=False), names),
     }
-    if shutil.which("horovodrun"):
-        ways["horovodrun"] = lambda: through_horovodrun(script)
+    for runner in filter(shutil.which, RUNNERS):
+        ways[runner] = functools.partial(through_runner, runner, folder)
     taken: dict[str, list[float]] = {way: [] for way in ways}
+    begun = time.monotonic()
     for _ in range(options.rounds):
+        if time.monotonic() - begun > BUDGET:
+            break
         for way, run in ways.items():
             taken[way].append(run())
+            print(f"{way:<11} {taken[way][-1]:6.2f} s", flush=True)
+    print("median of each:")
     base = statistics.median(taken["warm"])
     for way, seconds in taken.items():
         middle = statistics.median(seconds)
