@@ -123,6 +123,8 @@ def _model_rows(manifest: VersionManifest, *, current: bool) -> Iterator[Row]:
         yield "steps", ", ".join(f"{when}: {what}" for when, what in sorted(manifest.steps.items()))
     rows = "rows are independent" if manifest.batchable else "rows depend on each other"
     known = "the same each time" if manifest.deterministic else "not the same each time"
+    if manifest.streams:
+        rows = "item by item" if manifest.interleaves else "item by item, one stream at a time"
     yield "answers", f"{known}, {rows}"
     if note := manifest.facts.get("note"):
         yield "note", str(note)

@@ -79,6 +79,7 @@ class Deployment:
     signature: Signature
     seconds: float = 0.0  # from the call until the first answer is possible
     withdrawn: int = 0  # the canary that a rollback took away instead
+    streams: bool = False  # it yields: both URLs answer with server-sent events
 
 
 def deploy(  # noqa: PLR0913 - the flags of %deploy
@@ -135,22 +136,23 @@ def deploy(  # noqa: PLR0913 - the flags of %deploy
     request = {"op": "deploy", "name": name, "version": version, "options": to_json(options)}
     request |= {"canary": canary, "shadow": shadow, "limit": limit}
     ask_host(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)
-    return _deployment(settings, name, version, made[0].signature, time.monotonic() - started)
+    return _deployment(settings, name, version, made[0], time.monotonic() - started)
 
 
 def _deployment(
-    settings: Settings, name: str, version: int, signature: Signature, seconds: float
+    settings: Settings, name: str, version: int, manifest: VersionManifest, seconds: float
 ) -> Deployment:
     host, port = gateway_address(settings)
     base = f"http://{host}:{port}"
     return Deployment(
         name=name,
         version=version,
-        url=f"{base}/v2/models/{name}/infer",
-        predict_url=f"{base}/predict/{name}",
+        url=f"{base}/v2/models/{name}/{'infer_stream' if manifest.streams else 'infer'}",
+        predict_url=f"{base}/predict/{name}{'/stream' if manifest.streams else ''}",
         token_file=str(endpoint_paths(settings.endpoints, name).token),
-        signature=signature,
+        signature=manifest.signature,
         seconds=seconds,
+        streams=manifest.streams,
     )
 
 
@@ -245,8 +247,8 @@ def rollback(settings: Settings, name: str, version: int | None = None) -> Deplo
     ensure_host(settings)
     request = {"op": "rollback", "name": name, "version": version or 0}
     entry = ask_host(settings, request, timeout=settings.start_timeout + ASK_TIMEOUT)
-    signature = read_version(settings.endpoints, name, entry["version"]).signature
-    made = _deployment(settings, name, entry["version"], signature, 0.0)
+    manifest = read_version(settings.endpoints, name, entry["version"])
+    made = _deployment(settings, name, entry["version"], manifest, 0.0)
     return replace(made, withdrawn=entry.get("withdrawn", 0))
 
 
@@ -317,8 +319,11 @@ def predict(
     from nbaas.deploy.wire import decode_outputs, encode_inputs
 
     record = found_endpoint(settings.endpoints, name)
-    signature = read_version(settings.endpoints, name, version or record.current).signature
-    header_length, body = encode_inputs(inputs, signature)
+    manifest = read_version(settings.endpoints, name, version or record.current)
+    if manifest.streams:
+        hint = f"nbaas.predict({name!r}, x, stream=True), %predict --stream {name} x"
+        raise InputError(f"{name} yields, its answer is a stream", hint=hint)
+    header_length, body = encode_inputs(inputs, manifest.signature)
     where = f"{name}/versions/{version}" if version else name
     path = f"/v2/models/{where}/infer"
     return decode_outputs(*ask_model(settings, name, path, header_length, body, timeout))
@@ -332,15 +337,20 @@ def ask_model(
     Raises: the error that the answer tells of.
     """
     ensure_host(settings)
-    headers = {
+    headers = request_headers(settings, name, header_length)
+    status, answer_headers, answer = _post(gateway_address(settings), path, headers, body, timeout)
+    if status != 200:  # noqa: PLR2004 - HTTP
+        raise error_of(status, answer)
+    return answer, answer_headers
+
+
+def request_headers(settings: Settings, name: str, header_length: int) -> dict[str, str]:
+    """Return the headers of a request with binary tensors, the endpoint's token among them."""
+    return {
         "Authorization": f"Bearer {token(settings, name)}",
         "Content-Type": "application/octet-stream",
         "Inference-Header-Content-Length": str(header_length),
     }
-    status, answer_headers, answer = _post(gateway_address(settings), path, headers, body, timeout)
-    if status != 200:  # noqa: PLR2004 - HTTP
-        raise _error_of(status, answer)
-    return answer, answer_headers
 
 
 def _post(
@@ -357,7 +367,7 @@ def _post(
         connection.close()
 
 
-def _error_of(status: int, body: bytes) -> NbaasError:
+def error_of(status: int, body: bytes) -> NbaasError:
     try:
         reason = str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError):

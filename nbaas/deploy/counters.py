@@ -28,7 +28,7 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 class Counters:
     """What one version has done; a request costs two additions and a bisection."""
 
-    __slots__ = ("batch_sizes", "by_status", "latencies", "latency_sum", "restarts")
+    __slots__ = ("batch_sizes", "by_status", "items", "latencies", "latency_sum", "restarts")
 
     def __init__(self) -> None:
         self.by_status: dict[int, int] = {}
@@ -36,6 +36,7 @@ class Counters:
         self.latency_sum = 0.0  # seconds
         self.batch_sizes = [0] * (len(BATCH_BUCKETS) + 1)  # requests, by the batch they were in
         self.restarts = 0
+        self.items = 0  # of streams
 
     def request(self, status: int, seconds: float) -> None:
         self.by_status[status] = self.by_status.get(status, 0) + 1
@@ -57,6 +58,7 @@ class Counters:
         return {
             "requests": self.requests,
             "errors": self.errors,
+            "items": self.items,
             "by_status": {str(status): n for status, n in sorted(self.by_status.items())},
             "p50": self.quantile(0.5),
             "p99": self.quantile(0.99),
@@ -101,6 +103,7 @@ class Collector:
         losses = CounterMetricFamily(
             "nbaas_replica_losses", "Replicas lost with requests in flight", labels=labels
         )
+        items = CounterMetricFamily("nbaas_stream_items", "Items of streams", labels=labels)
         for name, version, counters, outstanding, ready in self.rows:
             where = [name, version]
             for status, count in sorted(counters.by_status.items()):
@@ -112,7 +115,8 @@ class Collector:
             in_flight.add_metric(where, outstanding)
             replicas.add_metric(where, ready)
             losses.add_metric(where, counters.restarts)
-        yield from (requests, latency, batch, in_flight, replicas, losses)
+            items.add_metric(where, counters.items)
+        yield from (requests, latency, batch, in_flight, replicas, losses, items)
 
 
 def _cumulated(edges: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:

@@ -35,7 +35,9 @@ def choose_engine(
             f"{wanted!r} is no engine to serve by", hint="known: " + ", ".join(ENGINES)
         )
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if wanted == "torch" or (wanted == "auto" and missing):
+    if wanted == "onnx" and manifest.streams:
+        raise DeployError("ONNX Runtime runs no generator", hint="--engine torch")
+    if wanted == "torch" or manifest.streams or (wanted == "auto" and missing):
         return "torch", {}
     if missing:
         raise DeployError(

@@ -33,6 +33,7 @@ from nbaas.deploy.nested import Factory
 from nbaas.deploy.probe import Probed, evaluating, probe
 from nbaas.deploy.rebuild import resolve_global
 from nbaas.deploy.source import MODULE, NOTEBOOK, NotebookSource
+from nbaas.deploy.streamed import generates_only, golden_key
 from nbaas.errors import BundleError, DeployError
 
 
@@ -79,6 +80,8 @@ def export_model(  # noqa: PLR0913 - the flags of %deploy
         files={},
         batchable=probed.batchable,
         deterministic=probed.deterministic,
+        streams=probed.streams,
+        interleaves=probed.interleaves,
         device=str(next((p.device.type for p in module.parameters()), "cpu")),
         parameters=sum(p.numel() for p in module.parameters()),
         versions={"python": platform.python_version(), "torch": torch.__version__}
@@ -102,6 +105,8 @@ def servable(model: Any, pre: Any = None, post: Any = None) -> Any:
     from nbaas.deploy.pipeline import Called, Pipeline, checked_step, modules_in
 
     pre, post = checked_step(pre, "--pre"), checked_step(post, "--post")
+    if isinstance(model, torch.nn.Module) and generates_only(bare_module(model)):
+        model = bare_module(model).generate
     if isinstance(model, torch.nn.Module):
         module: Any = unparametrized(bare_module(model))
     elif not isinstance(model, type) and callable(model) and (parts := modules_in(model)):
@@ -186,6 +191,7 @@ def _encoded(module: Any, sources: Mapping[str, str]) -> tuple[Encoder, Notebook
                 notebook.add(item, constructed=key in encoder.constructed)
             else:
                 _check_importable(key, item)
+        notebook.reach(node[2] for node in encoder.nodes if node and node[0] == "method")
         for name in [n for n in notebook.values if n not in values]:
             what = f"{name} (used by {notebook.used_by[name]})"
             values[name] = encoder.value(notebook.values[name], what)
@@ -249,7 +255,12 @@ def _golden(probed: Probed) -> dict[str, Any]:
     specs = probed.signature
     inputs = {f"input:{s.name}": x for s, x in zip(specs.inputs, probed.inputs, strict=True)}
     outputs = {f"output:{s.name}": y for s, y in zip(specs.outputs, probed.outputs, strict=True)}
-    return inputs | outputs
+    later = {
+        golden_key(spec.name, i): y
+        for i, item in enumerate(probed.later, 1)
+        for spec, y in zip(specs.outputs, item, strict=True)
+    }
+    return inputs | outputs | later
 
 
 def _distributions(encoder: Encoder) -> dict[str, str]:

@@ -263,6 +263,8 @@ class Fleet:
             "replicas": replicas,
             "queue": self.options.queue or max(LEAST_QUEUE, 4 * largest * self.most),
             "timeout": self.options.timeout,
+            "streams": self.manifest.streams,
+            "items": self.options.max_items,
             "asleep": self.asleep,
             "failed": self.reason() if self.state() == "FAILED" else "",
             "metadata": self.metadata(),
@@ -274,6 +276,7 @@ class Fleet:
         return {
             "name": self.name,
             "versions": [str(self.version)],
+            **({"streams": True} if self.manifest.streams else {}),
             "platform": "onnx_onnxv1" if self.manifest.engine == "onnx" else "pytorch_nbaas",
             "inputs": [_tensor(spec) for spec in signature.inputs],
             "outputs": [_tensor(spec) for spec in signature.outputs],

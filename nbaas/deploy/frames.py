@@ -3,6 +3,8 @@
 Request:  `u32 length of what follows, u64 id, u8 flags, i32 header length, body`.
 Answer:   `u32 length of what follows, u64 id, u16 status, u16 batch, i32 header length, body`.
 The header length is that of the JSON before binary tensors, -1 where the whole body is JSON.
+A stream is answered by frames of status ITEM and one of another status; MORE lets it send so many
+items further (the header length), CANCEL closes it; both carry the id of the request they are about.
 Pure: parsing takes bytes and gives records.
 """
 
@@ -20,6 +22,12 @@ PLAIN = 1  # a body of the plain form, not Open Inference
 GZIP = 2
 DEFLATE = 4
 EXPLAIN = 8  # why the model answers as it does, instead of the answer
+STREAM = 16  # one answer for each item that the model yields
+MORE = 32
+CANCEL = 64
+
+ITEM = 206  # status of a frame after which another comes
+WINDOW = 4  # items that a stream may be ahead of its client
 
 
 def request_head(identity: int, flags: int, header_length: int, body_length: int) -> bytes:

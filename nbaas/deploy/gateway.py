@@ -20,10 +20,11 @@ from typing import Any
 from nbaas.deploy.admission import PREFLIGHT, Bucket, Grant, allow_origin, granted
 from nbaas.deploy.counters import Counters, scraped
 from nbaas.deploy.doors import Door, serve
-from nbaas.deploy.frames import DEFLATE, GZIP
+from nbaas.deploy.exchanges import NOBODY, Exchange, StreamExchange
+from nbaas.deploy.frames import DEFLATE, EXPLAIN, GZIP, STREAM
 from nbaas.deploy.heads import Heads
 from nbaas.deploy.http import Connection
-from nbaas.deploy.links import NOBODY, Exchange, Link, Pool
+from nbaas.deploy.links import Link, Pool
 from nbaas.deploy.messages import JSON, NO_SNIFF, Answer, Request, error_body
 from nbaas.deploy.routes import answer_route
 from nbaas.deploy.table import Endpoint, Target, Version, bearer_digest, hot_paths
@@ -104,7 +105,9 @@ class Gateway:
     def _version(self, name: str, number: str, described: dict[str, Any]) -> Version:
         pool = Pool(self.loop, Counters(), queue=described["queue"], timeout=described["timeout"])
         head = NO_SNIFF + b"X-Nbaas-Version: %b\r\n" % number.encode()
-        return Version(name, number, pool, described["metadata"], head)
+        version = Version(name, number, pool, described["metadata"], head)
+        version.streams, version.items = described["streams"], described["items"]
+        return version
 
     def _retire(self, version: Version) -> None:
         """Let a version answer what it has; no new request reaches it."""
@@ -209,6 +212,9 @@ class Gateway:
                 _error(404, f"{target.endpoint.name} has no version {target.version}")
             )
             return
+        if version.streams != bool(target.flags & STREAM):
+            connection.respond(_other_route(version, target))
+            return
         headers = request.headers
         flags, header_length = target.flags, -1
         if b"inference-header-content-length" in headers:
@@ -225,7 +231,8 @@ class Gateway:
             flags |= encoding
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
         started = self.loop.time()
-        exchange = Exchange(connection, flags, header_length, body, version.head, started)
+        given = connection, flags, header_length, body, version.head, started
+        exchange = StreamExchange(version.items, *given) if flags & STREAM else Exchange(*given)
         connection.exchange = exchange
         version.pool.submit(exchange)
         if target.endpoint.shadow is not None and not target.version:
@@ -234,9 +241,11 @@ class Gateway:
     def _copy(self, endpoint: Endpoint, asked: Exchange) -> None:
         """Let the shadow see a request too; never at the cost of those that wait for answers."""
         shadow = endpoint.shadowed()
-        if shadow is not None and not shadow.pool.full():
+        streams = bool(asked.flags & STREAM)
+        if shadow is not None and shadow.streams == streams and not shadow.pool.full():
+            given = NOBODY, asked.flags, asked.header_length, asked.body, b"", asked.started
             shadow.pool.submit(
-                Exchange(NOBODY, asked.flags, asked.header_length, asked.body, b"", asked.started)
+                StreamExchange(shadow.items, *given) if streams else Exchange(*given)
             )
 
     # ------------------------------------------------------------ housekeeping
@@ -281,6 +290,19 @@ class Gateway:
             connection.close_when_idle()
         while self.loop.time() < deadline and any(c.busy for c in self.connections):  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL)
+        for connection in list(self.connections):
+            connection.break_off("the gateway is closing")
+
+
+def _other_route(version: Version, target: Target) -> Answer:
+    """Return the refusal of a request by a route that is not for this kind of model."""
+    base = f"/v2/models/{version.name}"
+    if version.streams:
+        what = "cannot be explained" if target.flags & EXPLAIN else "answers item by item"
+        routes = f"POST {base}/infer_stream or /predict/{version.name}/stream"
+        return _error(400, f"{version.name} yields, and {what}: {routes}")
+    routes = f"POST {base}/infer or /predict/{version.name}"
+    return _error(400, f"{version.name} does not yield, and answers at once: {routes}")
 
 
 def _share(entry: dict[str, Any] | None) -> tuple[str, float] | None:

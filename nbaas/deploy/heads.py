@@ -34,7 +34,7 @@ class Heads:
         request = Request()
         request.method, request.url, request.headers = first.method, first.url, first.headers
         request.plan, request.limit, request.digest = first.plan, first.limit, first.digest
-        request.extra = first.extra
+        request.extra, request.chunked = first.extra, first.chunked
         request.body = [data[end:]]
         return request
 
@@ -57,5 +57,5 @@ class Heads:
         kept = Request()
         kept.method, kept.url, kept.headers = request.method, request.url, headers
         kept.plan, kept.limit, kept.digest = request.plan, request.limit, request.digest
-        kept.extra = request.extra
+        kept.extra, kept.chunked = request.extra, request.chunked
         self._known[data[:end]] = kept, int(length)

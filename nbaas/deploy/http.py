@@ -13,8 +13,9 @@ from typing import Protocol, cast
 
 import httptools
 
+from nbaas.deploy.events import STREAM_HEAD, chunk, ending, event
+from nbaas.deploy.exchanges import Exchange, StreamExchange
 from nbaas.deploy.heads import Heads
-from nbaas.deploy.links import Exchange
 from nbaas.deploy.messages import JSON, WANTED, Answer, Request, error_body, status_line
 
 KEPT_BODY = 64 << 10  # a refused body of at most so many bytes is read to keep the connection
@@ -37,8 +38,9 @@ class Connection(asyncio.Protocol):
     """Parser callbacks, pipelining and limits; holds at most one request in work."""
 
     __slots__ = (
-        "_between", "_header_bytes", "_parser", "_queue", "_received", "_request", "_routes",
-        "_transport", "busy", "closing", "connections", "exchange", "lingering", "loop", "since",
+        "_between", "_full", "_header_bytes", "_owed", "_parser", "_queue", "_received", "_request",
+        "_routes", "_transport", "busy", "closing", "connections", "exchange", "lingering", "loop",
+        "since",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +56,8 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._received = 0
         self._between = True  # the parser has seen the end of the last message, and nothing since
+        self._full = False  # the client reads slower than we write
+        self._owed = 0  # items written while it was so
         self.busy: Request | None = None
         self.exchange: Exchange | None = None
         self.closing = False
@@ -72,7 +76,7 @@ class Connection(asyncio.Protocol):
         self.connections.discard(self)
         self._queue.clear()
         if self.exchange is not None:
-            self.exchange.client = None  # the answer is dropped when it comes
+            self.exchange.leave()
             self.exchange = None
 
     def data_received(self, data: bytes) -> None:
@@ -96,6 +100,16 @@ class Connection(asyncio.Protocol):
         else:
             if fresh and self._between:
                 self._routes.heads.learn(data, self._request)
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if isinstance(self.exchange, StreamExchange):
+            self.exchange.moved = self.loop.time()
+            self.exchange.more(self._owed)
+        self._owed = 0
 
     def eof_received(self) -> bool:
         return False
@@ -125,6 +139,7 @@ class Connection(asyncio.Protocol):
         request = self._request
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
+        request.chunked = self._parser.get_http_version() != "1.0"
         identity = request.headers.get(b"x-request-id")
         if identity is not None and len(identity) <= 128:  # noqa: PLR2004 - an id, not a text
             request.extra = b"X-Request-Id: %b\r\n" % identity
@@ -174,6 +189,9 @@ class Connection(asyncio.Protocol):
     def answer(self, exchange: Exchange, status: int, header_length: int, body: bytes) -> None:
         """Write what a replica answered: links call this."""
         self.exchange = None
+        if isinstance(exchange, StreamExchange) and (exchange.begun or status == 200):  # noqa: PLR2004
+            self._end(exchange, status, body)
+            return
         if header_length >= 0:
             kind = (
                 b"Content-Type: application/octet-stream\r\n"
@@ -183,12 +201,55 @@ class Connection(asyncio.Protocol):
             kind = JSON
         self._write(status_line(status), kind + exchange.answer_head, body)
 
+    def item(self, exchange: StreamExchange, body: bytes) -> None:
+        """Write one item of a stream; the next is asked for once the client has room."""
+        if self._transport is None or self.busy is None:
+            return
+        self._transport.write(self._opening(exchange) + chunk(event(body), self.busy.chunked))
+        if self._full:
+            self._owed += 1
+        else:
+            exchange.more(1)
+
+    def break_off(self, reason: str) -> None:
+        """End a stream that is under way, and the connection with it."""
+        if self.busy is not None and isinstance(self.exchange, StreamExchange):
+            self.busy.keep_alive = False
+            self.exchange.leave()
+            self.answer(self.exchange, 503, -1, error_body(reason))
+
+    def _opening(self, exchange: StreamExchange) -> bytes:
+        """Return the head of a stream, before its first event; nothing later on."""
+        request = self.busy
+        if exchange.begun or request is None:
+            return b""
+        if not request.chunked:
+            request.keep_alive = False  # its end is that of the connection
+        self._owed = 0
+        head = status_line(200) + STREAM_HEAD + exchange.answer_head + request.extra
+        head += b"Transfer-Encoding: chunked\r\n" if request.chunked else b""
+        return head + (b"\r\n" if request.keep_alive else b"Connection: close\r\n\r\n")
+
+    def _end(self, exchange: StreamExchange, status: int, body: bytes) -> None:
+        """Write the last event of a stream: its end, or what went wrong."""
+        if self._transport is None or self.busy is None:
+            return
+        if self._full and status == 504:  # noqa: PLR2004 - it has not read for so long
+            self._transport.abort()
+            return
+        opening = self._opening(exchange)
+        last = ending(exchange.items) if status == 200 else event(body, "error")  # noqa: PLR2004
+        end = b"0\r\n\r\n" if self.busy.chunked else b""
+        self._transport.write(opening + chunk(last, self.busy.chunked) + end)
+        self._finished(self.busy)
+
     def respond(self, answer: Answer) -> None:
         self._write(status_line(answer.status), answer.headers, answer.body)
 
     def _write(self, line: bytes, headers: bytes, body: bytes) -> None:
-        request, self.busy = self.busy, None
+        request = self.busy
         if self._transport is None or request is None:
+            self.busy = None
             return
         headers += request.extra
         if not request.keep_alive:
@@ -199,7 +260,14 @@ class Connection(asyncio.Protocol):
             self._transport.write(
                 b"%b%bContent-Length: %d\r\n\r\n%b" % (line, headers, len(body), body)
             )
+        self._finished(request)
+
+    def _finished(self, request: Request) -> None:
+        """Go on to the next request, or close."""
+        self.busy = None
         self.since = self.loop.time()
+        if self._transport is None:
+            return
         if not request.keep_alive:
             self.closing = True
             self._transport.close()

@@ -10,55 +10,25 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from nbaas.deploy.counters import Counters
-from nbaas.deploy.frames import ANSWER, ANSWER_REST, LENGTH, request_head
+from nbaas.deploy.exchanges import Exchange, StreamExchange
+from nbaas.deploy.frames import (
+    ANSWER,
+    ANSWER_REST,
+    ITEM,
+    LENGTH,
+    STREAM,
+    request_head,
+)
+from nbaas.deploy.messages import error_body
 
 RECONNECT = 0.05  # seconds
 MAX_ATTEMPTS = 2
 FEW = 8  # requests that may always wait
 MAX_WAIT = 2.0  # seconds that a request is expected to wait at most; more is refused
 SMOOTHING = 0.1
-
-
-class Client(Protocol):
-    """What asked; `answer` is called at most once for an exchange."""
-
-    def answer(self, exchange: Exchange, status: int, header_length: int, body: bytes) -> None: ...
-
-
-class _Nobody:
-    """Who asks for a shadow: answers are counted, and dropped."""
-
-    def answer(self, exchange: Exchange, status: int, header_length: int, body: bytes) -> None:
-        pass
-
-
-NOBODY = _Nobody()
-
-
-class Exchange:
-    """One request on its way; `client` is None once nobody waits for the answer."""
-
-    __slots__ = ("answer_head", "attempts", "body", "client", "flags", "header_length", "started")
-
-    def __init__(
-        self,
-        client: Client,
-        flags: int,
-        header_length: int,
-        body: bytes,
-        answer_head: bytes,
-        started: float,
-    ) -> None:
-        self.client: Client | None = client
-        self.flags = flags
-        self.header_length = header_length
-        self.body = body
-        self.answer_head = answer_head  # header lines of the version that answers
-        self.started = started
-        self.attempts = 0
 
 
 class Link(asyncio.Protocol):
@@ -96,11 +66,22 @@ class Link(asyncio.Protocol):
         self._next += 1
         exchange.attempts += 1
         self.pending[self._next] = exchange
+        if exchange.flags & STREAM:
+            exchange.sent(self, self._next)
         body = exchange.body
         self._out.append(
             request_head(self._next, exchange.flags, exchange.header_length, len(body))
         )
         self._out.append(body)
+        self._flush_soon()
+
+    def tell(self, exchange: StreamExchange, flags: int, count: int) -> None:
+        """Send word about a stream that this replica has; nothing where it has it no longer."""
+        if self.pending.get(exchange.identity) is exchange:
+            self._out.append(request_head(exchange.identity, flags, count, 0))
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if not self._flush_due:
             self._flush_due = True
             self.pool.loop.call_soon(self._flush)
@@ -154,6 +135,9 @@ class Link(asyncio.Protocol):
                 break
             body = data[offset + ANSWER.size : end]
             offset = end
+            if status == ITEM:
+                self.pool.pass_on(self.pending.get(identity), body)
+                continue
             if (exchange := self.pending.pop(identity, None)) is not None:
                 self.pool.finish(exchange, status, header_length, body, batch)
         self._tail = data[offset:]
@@ -277,6 +261,23 @@ class Pool:
         self.counters.batches(batch)
         self._answer(exchange, status, header_length, body)
 
+    def pass_on(self, exchange: Exchange | None, body: bytes) -> None:
+        """Give an item to the client of its stream; the one over the limit ends it."""
+        if not isinstance(exchange, StreamExchange) or exchange.client is None:
+            return
+        if exchange.items == exchange.limit:
+            self._break_off(exchange, 413, f"the stream was cut after {exchange.limit} items")
+            return
+        exchange.items += 1
+        exchange.moved = self.loop.time()
+        self.counters.items += 1
+        exchange.client.item(exchange, body)
+        exchange.begun = True
+
+    def _break_off(self, exchange: Exchange, status: int, reason: str) -> None:
+        self._answer(exchange, status, -1, error_body(reason))
+        exchange.leave()
+
     def _answer(self, exchange: Exchange, status: int, header_length: int, body: bytes) -> None:
         client, exchange.client = exchange.client, None
         if client is not None:
@@ -286,7 +287,9 @@ class Pool:
     def take_back(self, lost: list[Exchange]) -> None:
         """Queue again what a replica left unanswered; refuse what has been lost before."""
         for exchange in reversed(lost):
-            if exchange.attempts < MAX_ATTEMPTS and self.links:
+            if exchange.begun:
+                self._answer(exchange, 503, -1, error_body("the replica ended amid the stream"))
+            elif exchange.attempts < MAX_ATTEMPTS and self.links:
                 self.waiting.appendleft(exchange)
             else:
                 self._answer(
@@ -299,9 +302,8 @@ class Pool:
         """Answer 504 to what has waited longer than the timeout."""
         in_flight = [x for link in self.links.values() for x in link.pending.values()]
         for exchange in [*self.waiting, *in_flight]:
-            if now - exchange.started > self.timeout:
-                text = f'{{"error":"no answer within {self.timeout:g} s"}}'
-                self._answer(exchange, 504, -1, text.encode())
+            if exchange.client is not None and exchange.silent(now) > self.timeout:
+                self._break_off(exchange, 504, f"no answer within {self.timeout:g} s")
         self.dispatch()
 
     def retire(self, on_drained: Callable[[Link], None]) -> None:

@@ -9,6 +9,7 @@ import importlib
 import json
 import sys
 import types
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from nbaas.deploy.manifest import (
 from nbaas.deploy.probe import ABSOLUTE, RELATIVE
 from nbaas.deploy.rebuild import Decoder, resolve_global
 from nbaas.deploy.source import NOTEBOOK
+from nbaas.deploy.streamed import first_items, golden_key, items_of
 from nbaas.errors import BundleError, DeployError
 
 
@@ -45,6 +47,12 @@ class Loaded:
         result = call(self.model, moved, signature.inputs, signature.call)
         outputs = outputs_in_order(result, signature)
         return [y.cpu() for y in outputs] if self.device != "cpu" else outputs
+
+    def stream(self, inputs: list[Any]) -> Generator[list[Any]]:
+        """Yield the output tensors of each item on the CPU; to be closed."""
+        moved = [x.to(self.device) for x in inputs] if self.device != "cpu" else inputs
+        for item in items_of(self.model, self.manifest.signature, moved):
+            yield [y.cpu() for y in item] if self.device != "cpu" else item
 
 
 def load_version(directory: Path, device: str = "cpu") -> Loaded:
@@ -130,21 +138,47 @@ def check_golden(loaded: Loaded, directory: Path) -> list[Any]:
     signature = loaded.manifest.signature
     inputs = [golden[f"input:{spec.name}"] for spec in signature.inputs]
     with torch.inference_mode():
+        if loaded.manifest.streams:
+            _check_items(loaded, golden, inputs)
+            return inputs
         outputs = loaded.run(inputs)
     if len(outputs) != len(signature.outputs):
         raise BundleError(f"{len(outputs)} outputs, {len(signature.outputs)} in the signature")
     for spec, output in zip(signature.outputs, outputs, strict=True):
-        expected = golden[f"output:{spec.name}"]
-        if not loaded.manifest.deterministic:
-            continue
-        far = not torch.allclose(
-            output.double(), expected.double(), rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True
-        )
-        if output.shape != expected.shape or far:
-            difference = (output.double() - expected.double()).abs().max().item()
-            raise DeployError(
-                f"output {spec.name!r} of the rebuilt model differs from the notebook's "
-                f"by {difference:.3g}",
-                hint="the model depends on something that is not in it",
-            )
+        if loaded.manifest.deterministic:
+            _compare(f"output {spec.name!r}", output, golden[golden_key(spec.name)])
     return inputs
+
+
+def _check_items(loaded: Loaded, golden: dict[str, Any], inputs: list[Any]) -> None:
+    """Compare the first items of a stream with the golden ones."""
+    signature = loaded.manifest.signature
+    for i, item in enumerate(first_items(loaded.model, signature, inputs, loaded.device)):
+        for spec, output in zip(signature.outputs, item, strict=True):
+            expected = golden.get(golden_key(spec.name, i))
+            if not loaded.manifest.deterministic:
+                continue
+            if expected is None:
+                raise DeployError(
+                    f"the rebuilt model yields more than the {i} items of the notebook's",
+                    hint=_NOT_IN_IT,
+                )
+            _compare(f"item {i}, output {spec.name!r}", output.cpu(), expected)
+
+
+_NOT_IN_IT = "the model depends on something that is not in it"
+
+
+def _compare(what: str, output: Any, expected: Any) -> None:
+    import torch
+
+    if output.shape != expected.shape:
+        shapes = f"{list(output.shape)}, not {list(expected.shape)}"
+        raise DeployError(f"{what} of the rebuilt model is {shapes}", hint=_NOT_IN_IT)
+    left, right = output.double(), expected.double()
+    if not torch.allclose(left, right, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
+        difference = (left - right).abs().max().item()
+        raise DeployError(
+            f"{what} of the rebuilt model differs from the notebook's by {difference:.3g}",
+            hint=_NOT_IN_IT,
+        )

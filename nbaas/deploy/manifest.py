@@ -74,6 +74,8 @@ class VersionManifest:
     files: dict[str, FileEntry]
     batchable: bool = True  # rows of a batch are answered as if each came alone
     deterministic: bool = True  # the golden output is compared by value
+    streams: bool = False  # it yields; `signature.outputs` are those of one item
+    interleaves: bool = True  # a stream is as if alone while others of the replica run
     device: str = "cpu"
     parameters: int = 0  # elements
     versions: dict[str, str] = field(default_factory=dict)  # python, torch, distributions

@@ -49,7 +49,8 @@ class Request:
     """A request whose body is still to come, or is all here; `headers` are those in WANTED."""
 
     __slots__ = (
-        "body", "digest", "extra", "headers", "keep_alive", "limit", "method", "plan", "refusal", "url",
+        "body", "chunked", "digest", "extra", "headers", "keep_alive", "limit", "method", "plan",
+        "refusal", "url",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -58,6 +59,7 @@ class Request:
         self.headers: dict[bytes, bytes] = {}
         self.body: list[bytes] = []
         self.keep_alive = True
+        self.chunked = True  # what has no length may come in chunks: HTTP/1.1
         self.limit = 0  # bytes of body that are taken
         self.plan: Any = None  # what the routes decided by the head
         self.refusal: Answer | None = None

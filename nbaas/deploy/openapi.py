@@ -53,15 +53,41 @@ def _operation(summary: str, *, public: bool = False) -> dict[str, Any]:
 def _model_paths(model: Mapping[str, Any]) -> dict[str, Any]:
     name = model["name"]
     base = f"/v2/models/{name}"
-    infer = _posted(f"Open Inference request to {name}", _infer_schema(model))
-    plain = _posted(f"Lists of numbers to {name}", _plain_schema(model))
+    if model.get("streams"):
+        infer = _streamed(
+            f"Open Inference request to {name}, answered item by item", _infer_schema(model)
+        )
+        plain = _streamed(
+            f"Lists of numbers to {name}, answered item by item", _plain_schema(model)
+        )
+        posted = {f"{base}/infer_stream": infer, f"/predict/{name}/stream": plain}
+    else:
+        posted = _answered_at_once(name, base, model)
     return {
         base: {"get": _operation(f"Inputs and outputs of {name}")},
         f"{base}/ready": {"get": _operation(f"Whether {name} answers")},
-        f"{base}/infer": {"post": infer},
-        f"{base}/explain": {"post": _explained(name, model)},
-        f"/predict/{name}": {"post": plain},
+        **{path: {"post": operation} for path, operation in posted.items()},
     }
+
+
+def _answered_at_once(name: str, base: str, model: Mapping[str, Any]) -> dict[str, Any]:
+    infer = _posted(f"Open Inference request to {name}", _infer_schema(model))
+    plain = _posted(f"Lists of numbers to {name}", _plain_schema(model))
+    return {
+        f"{base}/infer": infer,
+        f"{base}/explain": _explained(name, model),
+        f"/predict/{name}": plain,
+    }
+
+
+def _streamed(summary: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return an operation answered by events: an item is a message, then end, or error."""
+    operation = _posted(summary, schema)
+    operation["responses"]["200"] = {
+        "description": "server-sent events: one a message of the outputs, then 'end' or 'error'",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+    return operation
 
 
 def _posted(summary: str, schema: dict[str, Any]) -> dict[str, Any]:

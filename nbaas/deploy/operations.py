@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbaas._version import __version__
 from nbaas.deploy.fleet import Fleet
-from nbaas.deploy.registry import Canary, Options, discard, version_folders
+from nbaas.deploy.registry import Canary, EndpointRecord, Options, discard, version_folders
 from nbaas.errors import DeployError, NbaasError, UsageError
 from nbaas.records import from_json, to_json
 
@@ -30,9 +30,10 @@ async def deploy(host: Host, request: dict[str, Any]) -> dict[str, Any]:
     percent, shadow = float(request.get("canary") or 0), float(request.get("shadow") or 0)
     try:
         share = Canary(version, _percent(percent or shadow), _percent(request.get("limit") or 0))
-        if percent or shadow:
-            host.ledger.served(name)
+        record = host.ledger.served(name) if percent or shadow else None
         fleet = host.new_fleet(name, version, options)
+        if record is not None:
+            _check_kind(host, record, fleet)
         await fleet.start()
     except NbaasError:
         discard(host.settings.endpoints, name, version)
@@ -42,6 +43,17 @@ async def deploy(host: Host, request: dict[str, Any]) -> dict[str, Any]:
     else:
         await host.take_over(name, fleet, options)
     return described(host, name)
+
+
+def _check_kind(host: Host, record: EndpointRecord, fleet: Fleet) -> None:
+    """Refuse a share to a version that is asked by other routes than the current one."""
+    current = host.fleets.get((record.name, record.current))
+    if current is not None and current.manifest.streams != fleet.manifest.streams:
+        what = "yields" if fleet.manifest.streams else "does not yield"
+        raise DeployError(
+            f"version {fleet.version} {what}, unlike version {record.current}: no request fits both",
+            hint="deploy it without a share",
+        )
 
 
 def _percent(value: Any) -> float:
@@ -93,6 +105,8 @@ async def canary(host: Host, request: dict[str, Any]) -> dict[str, Any]:
         await host.share(record.name, None, None, shadow=shadow)
         return described(host, record.name)
     fleet = await _started(host, record.name, version, record.options)
+    if percent != WHOLE or shadow:
+        _check_kind(host, record, fleet)
     if percent == WHOLE and not shadow:
         await host.take_over(record.name, fleet, record.options)
     else:
@@ -183,6 +197,7 @@ def _described_share(host: Host, name: str, share: Canary | None) -> dict[str, A
 
 def _fleet_facts(fleet: Fleet) -> dict[str, Any]:
     return {
+        "streams": fleet.manifest.streams,
         "replicas": len(fleet.replicas),
         "ready": fleet.ready,
         "restarts": sum(replica.restarts for replica in fleet.replicas),

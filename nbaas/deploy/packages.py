@@ -197,6 +197,11 @@ def _write_file(source: _Source, kind: str, draft: Path) -> float:
         missing = [n for n in ("onnx", "onnxscript", "onnxruntime") if not _installed(n)]
         if missing:
             raise DeployError(f"{missing[0]} is not installed", hint="pip install 'nbaas[onnx]'")
+    if source.manifest.streams:
+        raise DeployError(
+            f"{source.name} yields, and cannot be written as {kind}",
+            hint="nbaas export --to image takes any model that is deployed",
+        )
     file = MODEL_FILES[kind]
     found = _in_process(source.folder, kind, draft / file)
     if "error" in found:

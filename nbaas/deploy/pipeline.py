@@ -35,7 +35,19 @@ class Pipeline(torch.nn.Module):
             output = self.model(*prepared) if isinstance(prepared, tuple) else self.model(prepared)
         else:
             output = self.model(*inputs, **named)
-        return output if self.post is None else self.post(output)
+        if self.post is None:
+            return output
+        return each(self.post, output) if isinstance(output, Iterator) else self.post(output)
+
+
+def each(post: Step, items: Iterator[Any]) -> Iterator[Any]:
+    """Yield what `post` makes of every item; `items` is closed with this one."""
+    try:
+        for item in items:
+            yield post(item)
+    finally:
+        if hasattr(items, "close"):
+            items.close()
 
 
 class Called(torch.nn.Module):
@@ -84,6 +96,7 @@ def _reachable(item: Any, seen: set[int]) -> Iterator[Any]:
         return
     seen.add(id(item))
     if isinstance(item, types.MethodType):
+        yield item.__self__
         yield from _reachable(item.__self__, seen)
         item = item.__func__
     if isinstance(item, functools.partial):

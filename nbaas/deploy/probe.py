@@ -15,6 +15,7 @@ from typing import Any
 from nbaas.deploy.calling import argument_names, call, datatype_of, named_outputs
 from nbaas.deploy.keras_models import blank_inputs, input_names
 from nbaas.deploy.manifest import Signature, TensorSpec
+from nbaas.deploy.streamed import First, first_items, item_specs, side_by_side
 from nbaas.errors import DeployError
 
 GOLDEN_ROWS = 4
@@ -32,6 +33,9 @@ class Probed:
     outputs: list[Any]
     batchable: bool
     deterministic: bool
+    streams: bool = False  # the outputs are those of one item
+    interleaves: bool = True  # two streams side by side give what each gives alone
+    later: tuple[list[Any], ...] = ()  # outputs of the items after the first
 
 
 @contextlib.contextmanager
@@ -59,7 +63,10 @@ def probe(model: Any, example: Any) -> Probed:
     """
     names, inputs, how = named_inputs(model, example)
     inputs = [x.detach().to(_device(model)) for x in inputs]
-    inputs, result = _first_run(model, names, inputs, how)
+    asked = inputs
+    inputs, result = _first_run(model, names, asked, how)
+    if isinstance(result, Iterator):
+        return _probed_stream(model, names, asked, how)
     returns, outputs = named_outputs(result)
     specs = tuple(_spec(n, x, f"input {n!r}") for n, x in zip(names, inputs, strict=True))
     deterministic = _same(list(outputs.values()), _again(model, specs, inputs, how))
@@ -76,6 +83,52 @@ def probe(model: Any, example: Any) -> Probed:
         returns=returns,
     )
     return Probed(signature, inputs, list(outputs.values()), batchable, deterministic)
+
+
+def _probed_stream(model: Any, names: list[str], inputs: list[Any], how: str) -> Probed:
+    """Return what the first items that `model` yields for its example show."""
+    first = First(model)
+    inputs, result = _first_run(first, names, inputs, how)
+    returns, outputs = named_outputs(result)
+    specs = tuple(_spec(n, x, f"input {n!r}") for n, x in zip(names, inputs, strict=True))
+    given = tuple(_spec(n, y, f"output {n!r}") for n, y in outputs.items())
+    specs, given = _with_open_lengths(first, specs, inputs, how, given)
+    signature = Signature(inputs=specs, outputs=given, call=how, returns=returns)
+    items = first_items(model, signature, inputs)
+    repeated = first_items(model, signature, inputs)
+    return Probed(
+        replace(signature, outputs=item_specs(signature.outputs, items)),
+        inputs,
+        items[0],
+        batchable=False,
+        deterministic=len(items) == len(repeated)
+        and all(_same(a, b) for a, b in zip(items, repeated, strict=True)),
+        streams=True,
+        interleaves=_interleaves(model, signature, inputs),
+        later=tuple(items[1:]),
+    )
+
+
+def _interleaves(model: Any, signature: Signature, inputs: list[Any]) -> bool:
+    """Whether two streams, an item each in turn, give the items that each gives alone.
+
+    A model that keeps the state of its stream in itself, a cache say, does not.
+    """
+    unlike = [_other_row(x) if x.dim() else x for x in inputs]
+    for other in (unlike, inputs):  # the model may not take what was made up
+        try:
+            alone = [side_by_side(model, signature, [given])[0] for given in (inputs, other)]
+        except Exception:  # noqa: BLE001, S112 - the user's own model
+            continue
+        try:
+            both = side_by_side(model, signature, [inputs, other])
+        except Exception:  # noqa: BLE001 - one at a time is always right
+            return False
+        return all(
+            len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+            for a, b in zip(alone, both, strict=True)
+        )
+    return False
 
 
 def named_inputs(model: Any, example: Any) -> tuple[list[str], list[Any], str]:
@@ -210,6 +263,8 @@ def _is_single_row(
     model: Any, specs: tuple[TensorSpec, ...], inputs: list[Any], how: str, result: Any
 ) -> bool:
     """Whether the example is one row without its batch dimension: Linear takes both."""
+    if isinstance(result, Iterator):
+        return False
     _, outputs = named_outputs(result)
     if any(x.dim() != 1 for x in inputs) or any(y.dim() > 1 for y in outputs.values()):
         return False

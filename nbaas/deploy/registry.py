@@ -41,7 +41,8 @@ class Options:
     max_wait: float = 0.0  # how long a lone row may wait for others; 0 never waits
     max_body: int = 16 << 20
     queue: int = 0  # requests that may wait; 0: four batches for each replica, at least 512
-    timeout: float = 60.0  # for one request
+    timeout: float = 60.0  # for one request, or one item of a stream
+    max_items: int = 10_000  # of one stream
     device: str = "auto"  # auto | cpu | cuda | cuda:1; with cuda, replicas take the GPUs in turn
     threads: int = 0  # of each replica; 0: cores shared out
     rate: float = 0.0  # requests a second for each token; 0: no limit
@@ -103,6 +104,7 @@ def checked_options(options: Options) -> Options:
         (o.max_batch < 0, f"max batch {o.max_batch}", "1 or more; 0 measures"),
         (not 0 <= o.max_wait <= MINUTE, f"max wait {o.max_wait:g} s", "0 to 60000 ms"),
         (not 0 < o.timeout <= DAY, f"timeout {o.timeout:g} s", "over 0, at most a day"),
+        (o.max_items < 1, f"max items {o.max_items}", "1 or more"),
         (not 0 < o.max_body <= LARGEST_BODY, f"max body {o.max_body}", "bytes, at most 512 MiB"),
         (o.rate < 0, f"rate {o.rate:g}", "requests a second; 0 is no limit"),
         (o.threads < 0, f"threads {o.threads}", "1 or more; 0 shares out the cores"),

@@ -31,9 +31,10 @@ from nbaas.deploy.answers import Encoder
 from nbaas.deploy.assignment import ReplicaSpec
 from nbaas.deploy.codec import decode_infer, expected, inflated
 from nbaas.deploy.fast import FastDecoder, Packed
-from nbaas.deploy.frames import DEFLATE, EXPLAIN, GZIP, PLAIN, answer
+from nbaas.deploy.frames import CANCEL, DEFLATE, EXPLAIN, GZIP, MORE, PLAIN, STREAM, answer
 from nbaas.deploy.inbox import Frame, Inbox
 from nbaas.deploy.plain import decode_plain
+from nbaas.deploy.streams import Streams
 from nbaas.errors import InputError, NbaasError
 from nbaas.records import from_json
 
@@ -77,17 +78,24 @@ class Server:
         self.encoder = Encoder(spec.name, spec.version, self.signature)
         self.fast = FastDecoder(self.signature)
         self.postponed: list[Frame] = []  # explanations: they wait until predictions are answered
+        self.streams = Streams(runner, self.encoder)
         self._explainer: Any = None
 
     def serve(self, link: socket.socket) -> None:
         """Answer one gateway until it goes away."""
         inbox = Inbox(link)
         self.postponed.clear()  # what a gateway left behind, its successor asks again
+        try:
+            self._serve(link, inbox)
+        finally:
+            self.streams.close()
+
+    def _serve(self, link: socket.socket, inbox: Inbox) -> None:
         while True:
             frames = self._gather(inbox)
-            if not frames:
+            if not frames and not self.streams.ready:
                 return
-            answers = self.answer(frames)
+            answers = self.answer(frames) + self.streams.step()
             try:
                 link.sendall(answers)
                 while self.postponed:
@@ -98,7 +106,7 @@ class Server:
                 raise SystemExit(0)
 
     def _gather(self, inbox: Inbox) -> list[Frame]:
-        """Return what has arrived, at least one frame and at most `max_batch`; none at the end."""
+        """Return what has arrived, at most `max_batch` frames; none at the end, or amid streams."""
         frames: list[Frame] = []
         while len(frames) < self.max_batch:
             frame = inbox.take()
@@ -107,7 +115,10 @@ class Server:
                 continue
             if frames and not self._more(inbox):
                 break
-            if not frames:
+            if not frames and self.streams.ready:
+                if not inbox.receive(wait=False):
+                    break
+            elif not frames:
                 self.stop.idle = True
                 if self.stop.asked or not inbox.receive(wait=True):
                     self.stop.idle = False
@@ -117,12 +128,15 @@ class Server:
 
     def _more(self, inbox: Inbox) -> bool:
         """Whether further bytes came, waiting at most `max_wait` seconds for them."""
-        if self.spec.max_wait and self.max_batch > 1:
+        if self.spec.max_wait and self.max_batch > 1 and not self.runner.manifest.streams:
             select.select([inbox.link], [], [], self.spec.max_wait)
         return inbox.receive(wait=False)
 
     def answer(self, frames: list[Frame]) -> bytes:
         """Return the answers to `frames`, in their order, as frames."""
+        told = b"".join(
+            [self.streams.told(f[0], f[1], f[2]) for f in frames if f[1] & (MORE | CANCEL)]
+        )
         asked = [one for frame in frames if (one := self._decoded(*frame)) is not None]
         groups: dict[Any, list[Asked]] = {}
         for one in asked:
@@ -132,11 +146,13 @@ class Server:
             for part in self._parts(group):
                 self._run(part)
         size = len(asked)
-        return b"".join(
+        return told + b"".join(
             [answer(one.identity, one.status, size, one.header_length, one.reply) for one in asked]
         )
 
     def _decoded(self, identity: int, flags: int, header_length: int, body: bytes) -> Asked | None:
+        if flags & (MORE | CANCEL):
+            return None
         if flags & EXPLAIN:
             self.postponed.append((identity, flags, header_length, body))
             return None
@@ -148,6 +164,9 @@ class Server:
                 one.request = self.fast.plain(body)
             if one.request is None:
                 one.request = self._careful(flags, header_length, body)
+            if flags & STREAM:
+                self.streams.begin(identity, one.request)
+                return None
         except InputError as wrong:
             _refuse(one, wrong.http_status, str(wrong))
         except UnicodeDecodeError as wrong:

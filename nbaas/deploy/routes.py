@@ -21,8 +21,9 @@ EXTENSIONS = ["binary_tensor_data"]
 TEXT = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 NEED_TOKEN = "a token is needed: Authorization: Bearer ..."  # noqa: S105 - not a token
 MODEL = re.compile(
-    r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<what>/ready|/stats|/infer|/explain)?"
+    r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<what>/ready|/stats|/infer|/infer_stream|/explain)?"
 )
+_POSTED = ("/infer", "/infer_stream", "/explain")
 
 Route = Callable[["Gateway", Request], Answer]
 
@@ -53,8 +54,8 @@ def _model_route(gateway: Gateway, request: Request, match: re.Match[str]) -> An
     if found is None:
         known = ", ".join(endpoint.versions)
         return _error(404, f"{name} has no version {number}; served: {known}")
-    if request.method not in (b"GET", b"HEAD") or what in ("/infer", "/explain"):
-        return _error(405, "POST is for /infer and /explain, GET for all else")
+    if request.method not in (b"GET", b"HEAD") or what in _POSTED:
+        return _error(405, f"POST is for {', '.join(_POSTED)}, GET for all else")
     if what == "/ready":
         ready = found.ready
         return Answer(200 if ready else 503, b"" if ready else error_body("no replica is ready"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 
 from nbaas.deploy.calibration import warmed
 from nbaas.deploy.load import Loaded, check_golden, load_version
+
+SIDE_BY_SIDE = 32  # streams of one replica
 
 # An input made from the bytes of a request is read-only; nothing of ours writes to it.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -28,6 +31,21 @@ class TorchRunner:
         with torch.inference_mode():
             inputs = [_tensor(a, bf16=b) for a, b in zip(arrays, self._bf16, strict=True)]
             return [_array(output) for output in self.loaded.run(inputs)]
+
+    def stream_arrays(self, arrays: list[Any]) -> Generator[list[Any]]:
+        """Yield the output arrays of each item; closing this closes the model's generator."""
+        inputs = [_tensor(a, bf16=b) for a, b in zip(arrays, self._bf16, strict=True)]
+        items = self.loaded.stream(inputs)
+        try:
+            while True:
+                # Not around the yield: what runs between two items must not be in this mode.
+                with torch.inference_mode():
+                    item = next(items, None)
+                if item is None:
+                    return
+                yield [_array(output) for output in item]
+        finally:
+            items.close()
 
 
 def _tensor(array: Any, *, bf16: bool) -> Any:
@@ -59,4 +77,6 @@ def torch_runner(
     loaded = load_version(folder, device)
     golden = check_golden(loaded, folder)
     runner = TorchRunner(loaded)
+    if loaded.manifest.streams:
+        return runner, (max_batch or SIDE_BY_SIDE) if loaded.manifest.interleaves else 1
     return runner, warmed(runner, [_array(x) for x in golden], max_batch)

@@ -13,7 +13,7 @@ import builtins
 import inspect
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +95,11 @@ class NotebookSource:
             if outside and _is_definition(function) and "." not in function.__qualname__:
                 self._define(function)
                 self._patches.append(f"{name}.{attribute} = {function.__qualname__}")
+
+    def reach(self, methods: Iterable[str]) -> None:
+        """Take methods by name, of any class: bound ones are part of the model."""
+        self._reached.update(methods)
+        self._settle()
 
     def _settle(self) -> None:
         """Follow names and attributes until nothing new is reached."""

@@ -104,6 +104,6 @@ def status_of(entry: dict[str, Any], base: str) -> EndpointStatus:
         for role in ("canary", "shadow")
         if (share := entry.pop(role, None))
     }
-    url = f"{base}/v2/models/{entry['name']}/infer"
+    url = f"{base}/v2/models/{entry['name']}/infer{'_stream' if entry.get('streams') else ''}"
     status = from_json(EndpointStatus, {**counts, **entry, "url": url})
     return replace(status, canary=shares.get("canary"), shadow=shares.get("shadow"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbaas.deploy.admission import Grant
-from nbaas.deploy.frames import EXPLAIN, PLAIN
+from nbaas.deploy.frames import EXPLAIN, PLAIN, STREAM
 from nbaas.deploy.links import Pool
 from nbaas.deploy.messages import Request
 
@@ -26,6 +26,8 @@ class Version:
     asleep: bool = False  # no replica until somebody asks
     woken: bool = False  # the host has been told
     failed: str = ""  # why no replica will come
+    streams: bool = False  # it yields
+    items: int = 0  # of one stream at most
 
     @property
     def ready(self) -> bool:
@@ -82,12 +84,17 @@ def hot_paths(endpoint: Endpoint) -> dict[bytes, Target]:
     found = {
         f"{base}/infer": Target(endpoint, "", 0),
         f"{base}/explain": Target(endpoint, "", EXPLAIN),
+        f"{base}/infer_stream": Target(endpoint, "", STREAM),
         f"/predict/{endpoint.name}": Target(endpoint, "", PLAIN),
+        f"/predict/{endpoint.name}/stream": Target(endpoint, "", PLAIN | STREAM),
     }
     for number in endpoint.versions:
         found[f"{base}/versions/{number}/infer"] = Target(endpoint, number, 0)
         found[f"{base}/versions/{number}/explain"] = Target(endpoint, number, EXPLAIN)
-        found[f"/predict/{endpoint.name}/versions/{number}"] = Target(endpoint, number, PLAIN)
+        found[f"{base}/versions/{number}/infer_stream"] = Target(endpoint, number, STREAM)
+        plain = f"/predict/{endpoint.name}/versions/{number}"
+        found[plain] = Target(endpoint, number, PLAIN)
+        found[f"{plain}/stream"] = Target(endpoint, number, PLAIN | STREAM)
     return {path.encode(): target for path, target in found.items()}
 
 

@@ -14,9 +14,16 @@ from nbaas.errors import EndpointError, InputError
 
 
 def encode_inputs(
-    inputs: Any, signature: Signature, parameters: Mapping[str, Any] | None = None
+    inputs: Any,
+    signature: Signature,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    binary: bool = True,
 ) -> tuple[int, bytes]:
-    """Return header length and body of a request.  Raises: InputError: it does not fit."""
+    """Return header length and body of a request, whose answer may be `binary`.
+
+    Raises: InputError: it does not fit.
+    """
     given = inputs if isinstance(inputs, Mapping) else {signature.inputs[0].name: inputs}
     if extra := sorted(set(map(str, given)) - {spec.name for spec in signature.inputs}):
         raise InputError(f"there is no input {extra[0]!r}", hint=expected(signature))
@@ -34,7 +41,7 @@ def encode_inputs(
             }
         )
         tails.append(data)
-    wishes = {**(parameters or {}), "binary_data_output": True}
+    wishes = {**(parameters or {}), "binary_data_output": binary}
     header = json.dumps({"inputs": described, "parameters": wishes}).encode()
     return len(header), b"".join([header, *tails])
 
@@ -74,6 +81,12 @@ def _check_cast(array: Any, wanted: Any, spec: TensorSpec) -> None:
             raise InputError(f"input {spec.name!r}: a value is out of the range of {spec.datatype}")
 
 
+def _listed(output: Mapping[str, Any], dtype: Any) -> Any:
+    """Return the array of an output in JSON, where BF16 comes as numbers."""
+    kind = np.float32 if output["datatype"] == "BF16" else dtype
+    return np.array(output["data"], dtype=kind).reshape(output["shape"])
+
+
 def decode_outputs(body: bytes, headers: Mapping[str, str]) -> Any:
     """Return the outputs of an answer: one array, or a dict by name where there are several."""
     lower = {name.lower(): value for name, value in headers.items()}
@@ -86,13 +99,13 @@ def decode_outputs(body: bytes, headers: Mapping[str, str]) -> Any:
             raise EndpointError(f"output {output['name']!r} is of {output['datatype']}")
         size = output.get("parameters", {}).get("binary_data_size")
         if size is None:
-            array = np.array(output["data"], dtype=dtype).reshape(output["shape"])
+            array = _listed(output, dtype)
         else:
             array = np.frombuffer(body, dtype, size // dtype.itemsize, offset).reshape(
                 output["shape"]
             )
             offset += size
-        if output["datatype"] == "BF16":
+        if output["datatype"] == "BF16" and size is not None:
             array = (array.astype(np.uint32) << 16).view(np.float32)
         found[output["name"]] = array
     return next(iter(found.values())) if len(found) == 1 else found

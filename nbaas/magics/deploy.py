@@ -13,6 +13,7 @@ from nbaas.deploy.card import Card
 from nbaas.deploy.cards import read_card
 from nbaas.deploy.files import KINDS
 from nbaas.deploy.registry import Options
+from nbaas.deploy.subscription import predict_stream
 from nbaas.errors import DeployError, UsageError
 from nbaas.magics.files import file_named, predicted_file
 from nbaas.magics.flags import LineParser, number, whole_number
@@ -65,6 +66,7 @@ def predict_parser() -> LineParser:
     add("name", nargs="?", help="the endpoint")
     add("input", nargs="?", help="a name or an expression, or a file: " + ", ".join(KINDS))
     add("--to", default="", metavar="FILE", help="where the answers to a file go")
+    add("--stream", action="store_true", help="print the items of a model that yields as they come")
     return parser
 
 
@@ -99,6 +101,7 @@ class Deployed:
     token_file: str
     seconds: float
     share: str = ""  # of the requests, where that is not all
+    streams: bool = False  # it yields
 
     @property
     def token(self) -> str:
@@ -107,13 +110,15 @@ class Deployed:
 
     def __repr__(self) -> str:
         authorized = f'-H "Authorization: Bearer $(cat {self.token_file})"'
+        flag, keyword = ("--stream ", ", stream=True") if self.streams else ("", "")
+        curl = f"curl {'-N ' if self.streams else ''}{authorized}"
         lines = (
             f"{self.name} version {self.version} {self.share or 'serves'}, after {self.seconds:.1f} s",
             f"  URL     {self.url}",
             f"  JSON    {self.predict_url}",
             f"  token   in {self.token_file}",
-            f"  Python  %predict {self.name} x    nbaas.predict({self.name!r}, x)",
-            f"  shell   curl {authorized} -d '{{\"inputs\": [[...]]}}' {self.predict_url}",
+            f"  Python  %predict {flag}{self.name} x    nbaas.predict({self.name!r}, x{keyword})",
+            f"  shell   {curl} -d '{{\"inputs\": [[...]]}}' {self.predict_url}",
         )
         return "\n".join(lines)
 
@@ -124,7 +129,7 @@ class Deployed:
 def deployed(made: client.Deployment, shares: client.Shares = ALL) -> Deployed:
     return Deployed(
         made.name, made.version, made.url, made.predict_url, made.token_file, made.seconds,
-        "" if shares == ALL else str(shares),
+        "" if shares == ALL else str(shares), made.streams,
     )  # fmt: skip
 
 
@@ -173,6 +178,8 @@ def predict(shell: Shell, parser: LineParser, line: str) -> Any:
     found = parser.read_words(words)
     if not found.name or not found.input:
         raise UsageError("%predict needs an endpoint and an input", hint="%predict digits x")
+    if found.stream:
+        return _print_items(found.name, evaluate(found.input, shell.namespace))
     path = file_named(found.input, shell.namespace)
     if path is not None:
         return predicted_file(found.name, path, found.to)
@@ -182,6 +189,16 @@ def predict(shell: Shell, parser: LineParser, line: str) -> Any:
     if isinstance(inputs, Path):
         return predicted_file(found.name, inputs, found.to)
     return client.predict(load_settings(), found.name, inputs)
+
+
+def _print_items(name: str, inputs: Any) -> None:
+    """Print the items of a stream as they come; an interrupt closes it."""
+    items = predict_stream(load_settings(), name, inputs)
+    try:
+        for item in items:
+            print(item, flush=True)  # noqa: T201 - what the magic is for
+    finally:
+        items.close()
 
 
 def listed(found: Any) -> Table | Card:

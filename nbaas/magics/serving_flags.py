@@ -33,7 +33,8 @@ def add_serving_flags(parser: LineParser) -> None:
     add("--max-batch", type=whole_number, metavar="B", help="rows in one call of the model")
     add("--max-wait", type=number, metavar="MS", help="milliseconds a lone row waits for others")
     add("--max-body", type=size, metavar="16M", help="largest request")
-    add("--timeout", type=duration, metavar="60s", help="for one request")
+    add("--timeout", type=duration, metavar="60s", help="for one request, or one item of a stream")
+    add("--max-items", type=whole_number, metavar="N", help="of one stream; 10000")
     add("--rate", type=number, metavar="R", help="requests a second for each token")
     add("--cors", metavar="ORIGINS", help="pages that may ask: https://a.example,... or *")
     add(
@@ -59,6 +60,7 @@ def serving_options(found: Any) -> Options:
         "max_batch",
         "max_body",
         "timeout",
+        "max_items",
         "rate",
         "cors",
         "engine",

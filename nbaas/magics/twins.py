@@ -9,6 +9,7 @@ from typing import Any
 from nbaas.config import load_settings
 from nbaas.deploy import client
 from nbaas.deploy.registry import Options
+from nbaas.deploy.subscription import predict_stream
 from nbaas.errors import UsageError
 from nbaas.magics.deploy import Deployed, published
 from nbaas.magics.explain import Explanation, Words, explained
@@ -108,9 +109,14 @@ def deploy(  # noqa: PLR0913 - one keyword a flag of %deploy
         )  # fmt: skip
 
 
-def predict(name: str, inputs: Any) -> Any:
-    """Return an endpoint's answer, asked over HTTP; `inputs` may be the Path of a file of rows."""
+def predict(name: str, inputs: Any, *, stream: bool = False) -> Any:
+    """Return an endpoint's answer, asked over HTTP; `inputs` may be the Path of a file of rows.
+
+    With `stream`, an iterator over the items of a model that yields; closing it ends the stream.
+    """
     with shown_as_one_line():
+        if stream:
+            return predict_stream(load_settings(), name, inputs)
         if isinstance(inputs, Path):
             return predicted_file(name, inputs)
         return client.predict(load_settings(), name, inputs)

@@ -13,6 +13,7 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.auth.identity import User
 from tornado import web
 
+from nbaas.errors import EndpointError
 from nbaas.server.base import NbaasHandler
 from nbaas.server.endpoints import BEARER
 from nbaas.server.express import (
@@ -37,6 +38,8 @@ class ProxyHandler(NbaasHandler):
     body_limit = LONGEST
     _endpoint_token = ""  # the Authorization header, if it shows a token of the endpoint
     _upstream: Connection | None = None
+    _answering: Connection | None = None
+    _left = False  # the client has hung up
 
     async def prepare(self) -> None:  # type: ignore[override]
         self._endpoint_token = await self._shown_token()
@@ -84,7 +87,10 @@ class ProxyHandler(NbaasHandler):
         self._let_go()
 
     def on_connection_close(self) -> None:
+        self._left = True
         self._let_go()
+        if self._answering is not None:
+            self._answering.close()  # a stream may be silent for long before it is written to again
 
     def _let_go(self) -> None:
         if self._upstream is not None:
@@ -156,7 +162,15 @@ class ProxyHandler(NbaasHandler):
         if length := dict(connection.headers).get(b"content-length"):
             self.set_header("Content-Length", length)
         self.set_header("Content-Type", kind)
-        async for chunk in connection.chunks():
-            self.write(chunk)
-            await self.flush()
+        self._answering = connection
+        try:
+            async for chunk in connection.chunks():
+                self.write(chunk)
+                await self.flush()
+        except EndpointError:
+            if not self._left:
+                raise
+            return
+        finally:
+            self._answering = None
         self.finish(set_content_type=kind)

@@ -44,8 +44,11 @@ CONTROL: list[tuple[str, type[web.RequestHandler]]] = [
 # The Open Inference Protocol, and plain JSON: what the gateway answers.
 GATEWAY: list[tuple[str, type[web.RequestHandler]]] = [
     (r"/nbaas/v2(?:/health/(?:live|ready)|/repository/index)?", ProxyHandler),
-    (rf"/nbaas/v2/models/{NAME}{VERSION}(?:/ready|/stats|/infer|/explain)?", ProxyHandler),
-    (rf"/nbaas/predict/{NAME}{VERSION}", ProxyHandler),
+    (
+        rf"/nbaas/v2/models/{NAME}{VERSION}(?:/ready|/stats|/infer|/infer_stream|/explain)?",
+        ProxyHandler,
+    ),
+    (rf"/nbaas/predict/{NAME}{VERSION}(?:/stream)?", ProxyHandler),
 ]
 
 # Whatever else is below /nbaas: a client that reads JSON must not be sent jupyter-server's page.

@@ -155,9 +155,35 @@ print(header.split(",")[:2], answers.shape, np.abs(answers[:5] - again).max() < 
     assert "rows-digits.csv" in named.texts(), named.error
 
 
+def test_the_items_of_a_model_that_yields_are_printed_as_they_come(served):
+    cell = served.run("""
+def halves(x):
+    for _ in range(3):
+        x = model(torch.cat([x] * 6 + [x[:, :4]], 1)) / 2
+        yield x.sum(1)
+told = %deploy halves --name halves --example torch.rand(1,10)
+print(told)
+given = torch.rand(1, 10)
+%predict --stream halves given""")
+    assert not cell.error, cell.error
+    assert "%predict --stream halves x    nbaas.predict('halves', x, stream=True)" in cell.stdout
+    assert "curl -N" in cell.stdout
+    assert "/predict/halves/stream" in cell.stdout
+    assert len([line for line in cell.stdout.splitlines() if line.startswith("[")]) == 3
+    check = served.run("""
+import nbaas
+items = nbaas.predict("halves", given, stream=True)
+first = next(items)
+rest = list(items)
+right = [y.detach().numpy() for y in halves(given)]
+print(len(rest), max(abs(float((a - b)[0])) for a, b in zip([first, *rest], right)) < 1e-6)""")
+    assert check.stdout == "2 True\n", check.error
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
+        ("%predict --stream digits x", "digits does not yield, it answers at once"),
         ("%endpoints nothing --card", "no endpoint 'nothing'"),
         ("%endpoints --card", "a card needs an endpoint"),
         ("%endpoints digits --card --version 9", "digits has no version 9"),

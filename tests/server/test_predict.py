@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import json
 import struct
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from jupyter_process import BASE, TOKEN
 
 from nbaas.config import Settings
 from nbaas.deploy.client import deploy, gateway_address, predict, token
+from nbaas.deploy.events import events
 from nbaas.deploy.hosting import stop_host
 
 pytestmark = pytest.mark.ranks
@@ -352,3 +357,54 @@ def test_the_card_of_a_version_is_told_by_the_server(server, endpoints):
     assert (card["name"], card["version"], titles[:2]) == ("digits", 1, ["Model", "Signature"])
     assert server.get("nbaas/api/endpoints/nothing/card").status == 404
     assert server.get("nbaas/api/endpoints/digits/card?version=9").status == 422
+
+
+class Endless:
+    """A function that yields for ever, with the module that makes its items."""
+
+    def __init__(self, net, closed):
+        self.net = net
+        self.closed = closed
+
+    def __call__(self, x):
+        import time
+        from pathlib import Path
+
+        try:
+            while True:
+                x = self.net(x)
+                yield x
+                time.sleep(0.01)
+        finally:
+            Path(self.closed).write_text("closed")
+
+
+def test_a_stream_comes_through_the_server_and_ends_with_its_client(server, endpoints, tmp_path):
+    import torch
+
+    torch.manual_seed(0)
+    net, closed = torch.nn.Linear(4, 4).eval(), tmp_path / "closed"
+    deploy(endpoints, Endless(net, str(closed)), name="endless", example=torch.zeros(1, 4))
+    assert closed.read_text() == "closed"  # of the example
+    closed.unlink()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request(
+        "POST", f"{BASE}nbaas/predict/endless/stream", json.dumps({"inputs": ROWS[:1]}),
+        {"Authorization": f"token {TOKEN}"},
+    )  # fmt: skip
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("Content-Type")) == (200, "text/event-stream")
+    items = [json.loads(data)["outputs"] for _, data in itertools.islice(events(answer), 3)]
+    with torch.inference_mode():
+        x = torch.tensor(ROWS[:1])
+        for item in items:
+            x = net(x)
+            assert item[0] == pytest.approx(x[0].tolist(), rel=1e-5, abs=1e-6)
+    assert not closed.exists()
+    answer.close()
+    connection.close()
+    deadline = time.monotonic() + 30
+    while not closed.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert server.post("nbaas/v2/models/digits/infer_stream").status == 400
