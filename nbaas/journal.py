@@ -21,7 +21,11 @@ MAX_LINE = 64 << 10  # bytes, frame included
 
 def frame(record: dict[str, Any]) -> bytes:
     """Return `record` as one framed line.  NaN and infinities must have been encoded before."""
-    body = _encode(record).encode()
+    return framed(_encode(record).encode())
+
+
+def framed(body: bytes) -> bytes:
+    """Return the JSON of one record, which must hold no newline, as a framed line."""
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 

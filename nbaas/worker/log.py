@@ -6,6 +6,7 @@ notebook, or nothing.  So a cell that logs is an ordinary cell with and without 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def log(
     Raises: UsageError: a value that is none of these.
     """
     given = {**values, **named} if values else named
-    _current.recorder.record(given, None if step is None else whole_step(step))
+    _current.recorder.record(given, step if step is None or type(step) is int else whole_step(step))
 
 
 def histogram(values: Any) -> Histogram:
@@ -83,8 +84,7 @@ def whole_step(step: Any) -> int:
 def entries(values: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
     """Yield each value as what it is recorded as; a collective where a value is sharded."""
     for name, value in values.items():
-        kind = type(value)
-        if kind is float or kind is int:
+        if type(value) is float and type(name) is str:
             yield name, value
         else:
             yield from _entries(str(name), value)
@@ -110,7 +110,10 @@ def _entries(name: str, value: Any) -> Iterator[tuple[str, Entry]]:
 def _number(name: str, value: Any) -> float | None:
     """Return a number, or the one element of a tensor or array; None for what holds no number."""
     if isinstance(value, bool | int | float):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # a whole number beyond 1e308
+            return math.inf if value > 0 else -math.inf
     if _is_a(value, "torch", "Tensor"):
         alone = value.numel() == 1
     else:

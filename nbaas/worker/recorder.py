@@ -20,6 +20,7 @@ MOST_SERIES = 10_000  # of one job
 OWN = frozenset({"loss", "lr", "rows"})  # recorded at every step without being asked for
 NOTE = "__nbaas_note__"  # how the cell's code calls `RankRecorder.note`
 CLOCKS = frozenset({"time", "perf_counter", "monotonic", "process_time", "perf_counter_ns"})
+FLOAT = {float}
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
 
@@ -34,6 +35,7 @@ class RankRecorder:
         self._pictures = pictures
         self._series: dict[str, int] = {}  # name -> its last place on the axis
         self._logged: set[str] = set()
+        self._plain: set[str] = set()  # recorded as numbers before, under the same name
         self._refused = False
 
     def install(self) -> None:
@@ -56,6 +58,13 @@ class RankRecorder:
             self._pictures.close()
 
     def record(self, values: Mapping[str, Any], step: int | None) -> None:
+        at = self._place.step if step is None else step
+        if values.keys() <= self._plain and set(map(type, values.values())) == FLOAT and at:
+            # What a loop logs again and again, at little more than the cost of a row.
+            if self._metrics is not None:
+                self._series.update(dict.fromkeys(values, at))
+                self._metrics.add(at, self._place.epoch, dict(values), "log")
+            return
         numbers: dict[str, float] = {}
         for name, entry in entries(values):
             if isinstance(entry, float | int):
@@ -64,6 +73,8 @@ class RankRecorder:
                 self._pictures.add(self._place.step if step is None else step, name, entry)
         self._logged.update(values)
         self._add(numbers, step)
+        known = numbers if self._metrics is None else numbers.keys() & self._series.keys()
+        self._plain.update(known)
 
     def note(self, name: str, value: Any, settle: bool) -> None:  # noqa: FBT001 - called by generated code
         """Take a value that the loop has just assigned, if it is a number.

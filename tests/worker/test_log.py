@@ -16,7 +16,7 @@ from nbaas.errors import UsageError
 from nbaas.jobs.series import records_of, rows_of
 from nbaas.journal import JournalReader
 from nbaas.records import State
-from nbaas.worker.log import entries
+from nbaas.worker.log import entries, set_recorder
 from nbaas.worker.metrics import MetricsWriter, metric_of
 from nbaas.worker.pictures import BINS, FEWEST_BINS, Histogram, Picture, PictureWriter
 from nbaas.worker.recorder import MOST_SERIES, NOTE, RankRecorder, with_notes
@@ -163,6 +163,26 @@ def test_a_loop_without_an_optimizer_counts_its_calls(tmp_path):
     writer.close()
     rows = [metric_of(record) for record in JournalReader(tmp_path / "r0.jl").read()]
     assert [(row.step, row.values["error"]) for row in rows] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+
+
+def test_a_number_again_and_again_is_recorded_like_the_first_time(tmp_path):
+    writer = MetricsWriter(tmp_path / "r0.jl")
+    set_recorder(RankRecorder(Place(), writer, None))
+    odd = 'a "b" %s\u2028\\ é'
+    try:
+        for step in (1, 2, 3):
+            nbaas.log({odd: 1 / step, 7: step, "loss": 0.5}, step=step)
+        nbaas.log({odd: 10**400, 7: -(10**400), "loss": math.nan}, step=4)
+        nbaas.log({odd: torch.tensor(5.0), "loss": 2.5}, step=5)
+    finally:
+        set_recorder(None)
+    writer.close()
+    rows = [metric_of(record) for record in JournalReader(tmp_path / "r0.jl").read()]
+    assert [row.step for row in rows] == [1, 2, 3, 4, 5]
+    assert [row.values[odd] for row in rows] == [1.0, 0.5, 1 / 3, math.inf, 5.0]
+    assert [row.values.get("7") for row in rows] == [1.0, 2.0, 3.0, -math.inf, None]
+    assert [row.values["loss (logged)"] for row in rows[:3]] == [0.5] * 3
+    assert math.isnan(rows[3].values["loss (logged)"])
 
 
 def test_series_are_limited_and_the_first_that_is_refused_is_told(tmp_path, capsys):
