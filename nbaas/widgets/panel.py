@@ -21,6 +21,7 @@ import traitlets
 from nbaas.widgets.curves import MOST_CURVES, POINTS_DRAWN, Curve, Curves, Points, packed
 
 UPDATES_PER_SECOND = 10
+KEPT_INTERVAL = 2.0  # seconds between two of the views that a page finds when it is loaded anew
 POINTS_APPENDED = POINTS_DRAWN // 4  # of one curve in one update
 POINTS_HELD = 4 * POINTS_DRAWN  # of one curve in a front end, until it is decimated again
 FRONT = Path(__file__).parent / "front"
@@ -38,7 +39,8 @@ def front_end(*names: str) -> str:
 class Panel(anywidget.AnyWidget):
     """One view of a run; `on_ask` hears what its buttons ask: stop, kill, checkpoint, log.
 
-    `view` is everything small, as panel.js draws it; curves travel as messages.
+    `view` is everything small, as panel.js draws it; curves travel as messages, and the view with
+    them: one message an update.
     """
 
     _esm = front_end("uplot.js", "chart.js", "gallery.js", "panel.js", "widget.js")
@@ -57,6 +59,8 @@ class Panel(anywidget.AnyWidget):
         # Views ask from the thread of a subshell while the loop appends from another.
         self._lock = threading.Lock()
         self._next = 0.0
+        self._kept = 0.0  # when the widget's state is due
+        self._now: dict[str, Any] = {}  # the newest view
         self.on_msg(self._heard)
         _hear_while_the_cell_runs(self)
 
@@ -71,20 +75,23 @@ class Panel(anywidget.AnyWidget):
         self._next = now + 1 / UPDATES_PER_SECOND
         with self._lock:
             self._curves = curves
-            self.view = view
-            self._append()
+            self._now = view
+            if not self._append() or last or now >= self._kept:
+                self._kept = now + KEPT_INTERVAL
+                self.view = view
         return True
 
     def tell(self, message: dict[str, Any], *buffers: bytes) -> None:
         """Send a small message to the views, such as the log of a rank or a picture."""
         self.send(message, list(buffers))
 
-    def _append(self) -> None:
+    def _append(self) -> bool:
+        """Send what is new of the curves, and the view with it; False if nothing is."""
         rewound = sum(curve.rewound for curve in self._curves)
         if rewound != self._rewound:
             self._rewound = rewound
             self._replace()
-            return
+            return True
         drawn = islice(self._curves, MOST_CURVES)
         fresh = [curve for curve in drawn if len(curve.values) > self._sent.get(curve.name, 0)]
         if any(self._held.get(curve.name, 0) > POINTS_HELD for curve in fresh):
@@ -94,6 +101,7 @@ class Panel(anywidget.AnyWidget):
                 curve.points(self._sent.get(curve.name, 0), POINTS_APPENDED) for curve in fresh
             ]
             self._send_curves(fresh, points, reset=False)
+        return bool(fresh)
 
     def _replace(self) -> None:
         self._held.clear()
@@ -106,7 +114,8 @@ class Panel(anywidget.AnyWidget):
             self._sent[curve.name] = len(curve.values)
             self._held[curve.name] = self._held.get(curve.name, 0) + len(steps)
         named = [{"name": curve.name, "group": curve.group} for curve in curves]
-        self.send({"kind": "curves", "reset": reset, "curves": named}, packed(points))
+        message = {"kind": "curves", "reset": reset, "curves": named, "view": self._now}
+        self.send(message, packed(points))
 
     def _heard(self, _: Any, message: Any, __: Any) -> None:
         kind = message.get("kind") if isinstance(message, dict) else None

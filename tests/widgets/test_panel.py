@@ -14,10 +14,14 @@ class Recorder(Panel):
 
     def __init__(self, on_ask=None):
         self.sent = []
+        self.kept = []  # what is sent of the widget's state
         super().__init__(on_ask)
 
     def send(self, content, buffers=None):
         self.sent.append((content, buffers or []))
+
+    def send_state(self, key=None):
+        self.kept.append(key)
 
 
 @pytest.fixture
@@ -58,6 +62,26 @@ def test_updates_are_limited_and_the_last_is_never_lost(panel):
     assert accepted < 1000
     panel.show({}, curves, last=True)
     assert {0, 999} <= set(drawn(panel)["loss"][0])
+
+
+def test_an_update_is_one_message(panel):
+    curves = Curves()
+    panel.show({"id": "job", "step": 0}, curves, last=True)
+    panel.sent.clear()
+    panel.kept.clear()
+    for step in range(1, 6):
+        curves.append(step, {"loss": step})
+        panel._next = 0.0
+        panel.show({"id": "job", "step": step}, curves)
+    assert [content["view"]["step"] for content, _ in panel.sent] == [1, 2, 3, 4, 5]
+    assert panel.kept == []
+    # Without a new point the view has a message of its own; the end is kept for pages to come.
+    panel._next = 0.0
+    panel.show({"id": "job", "step": 5, "state": "STOPPING"}, curves)
+    assert (len(panel.sent), panel.kept) == (5, ["view"])
+    curves.append(6, {"loss": 6})
+    panel.show({"id": "job", "step": 6}, curves, last=True)
+    assert panel.view["step"] == 6
 
 
 def test_a_front_end_never_holds_more_than_it_can_draw(panel):

@@ -23,6 +23,7 @@ export default {
     let answered = false;
     const onMessage = (message, buffers) => {
       answered ||= Boolean(message.reset);
+      if (message.view?.id) panel.update(message.view);
       panel.data(message, buffers ?? []);
     };
     // The first message of a comm may go to the shell that the running cell blocks, before the page
