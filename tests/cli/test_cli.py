@@ -103,15 +103,18 @@ def test_a_store_that_cannot_be_written_is_named(cli, tmp_path):
 
 
 @pytest.mark.ranks
-def test_a_job_is_listed_read_and_stopped(cli, job):
+def test_a_job_is_listed_read_and_stopped(cli, job, eventually):
     ended = job("print('hello from the cell')", "second")
-    assert ended.wait(90).state.value == "SUCCEEDED"
+    status = ended.wait(90)
+    assert status.state.value == "SUCCEEDED", status
     # After the other one: two ranks take two cores, so they would wait for each other.
     running = job("print('step', flush=True)\nimport time\ntime.sleep(200)", "first")
+    # Listed twice while it starts it would have two states.
+    eventually(lambda: running.status().state.value == "RUNNING", timeout=90)
     rows = [json.loads(line) for line in cli("jobs", "--json").stdout.splitlines()]
     assert {(row["name"], row["state"], row["ranks"]) for row in rows} == {
         ("second", "SUCCEEDED", 2),
-        ("first", running.status().state.value, 2),
+        ("first", "RUNNING", 2),
     }
     table = cli("jobs").stdout.splitlines()
     assert any(line.startswith("second  SUCCEEDED  2  ") for line in table)
