@@ -42,10 +42,12 @@ class Curve:
     values: array[float] = field(default_factory=lambda: array("d"))
     best: float = math.nan  # lowest of a loss, highest of a score
     rewound: int = 0  # times it went back, and what came after was forgotten
+    of: str = ""  # what it measures, where its name says of which job as well
+    job: int | None = None  # its place among jobs that are compared
 
     @property
     def group(self) -> str:
-        return group_of(self.name)
+        return group_of(self.of or self.name)
 
     @property
     def last(self) -> float:

@@ -6,6 +6,7 @@ Rule: every colour and size is set here; the user's rcParams are neither read fo
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from nbaas.widgets.curves import Curve, Curves
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # as in chart.js
+LINES = ("-", "--", ":", "-.")  # of what one job measures, where a colour is a job
 DPI = 144  # twice what a notebook shows: crisp on a dense screen
 MAX_BYTES = 100_000
 MAX_CHARTS = 2
@@ -28,7 +30,9 @@ def mime_bundle(title: str, summary: str, curves: Curves) -> tuple[dict[str, Any
     if not charts:
         return {"text/plain": ""}, {}
     image = figure_png(title, charts)
-    return {"image/png": image, "text/plain": summary}, {"image/png": {"width": WIDTH}}
+    return {"image/png": image, "text/plain": summary}, {
+        "image/png": {"width": WIDTH, "alt": summary}
+    }
 
 
 def _charts(curves: Curves) -> dict[str, list[Curve]]:
@@ -65,11 +69,14 @@ def _drawn(title: str, charts: dict[str, list[Curve]], points: int) -> bytes:
 
 
 def _draw_group(axes: Any, group: str, curves: Sequence[Curve], points: int) -> None:
+    drawn: Counter[int | None] = Counter()  # curves of each job that is compared
     for index, curve in enumerate(curves):
         steps, values = curve.points(limit=points)
-        color = COLORS[index % len(COLORS)]
+        color = COLORS[(index if curve.job is None else curve.job) % len(COLORS)]
+        line = LINES[drawn[curve.job] % len(LINES)] if curve.job is not None else "-"
+        drawn[curve.job] += 1
         dots = "." if len(steps) < DOTS_BELOW else ""
-        axes.plot(steps, values, color=color, linewidth=1, marker=dots, label=curve.name)
+        axes.plot(steps, values, color=color, ls=line, linewidth=1, marker=dots, label=curve.name)
         strange = steps[~np.isfinite(values)]
         if len(strange):
             at_top = axes.get_xaxis_transform()

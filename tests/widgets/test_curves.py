@@ -72,3 +72,11 @@ def test_a_curve_that_goes_back_forgets_what_came_after():
         curve.append(step, value)
     assert (list(curve.steps), list(curve.values)) == ([1, 2], [3.0, 2.5])
     assert (curve.best, curve.rewound) == (2.5, 1)
+
+
+def test_curves_of_compared_jobs_share_a_chart_whatever_the_jobs_are_called():
+    curves = Curves()
+    for index, job in enumerate(("lossy", "other")):
+        name = f"grad_norm ({job})"
+        curves.by_name[name] = Curve(name, of="grad_norm", job=index)
+    assert [list(curves.groups()), len(curves.groups()["grad_norm"])] == [["grad_norm"], 2]
