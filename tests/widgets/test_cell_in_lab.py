@@ -225,3 +225,42 @@ def test_curves_are_hovered_zoomed_and_switched_off(page, lab, pictures):
     expect(cells.nth(1).locator(".nbaas-Run .nbaas-chart:visible canvas").first).to_be_visible(
         timeout=30_000
     )
+
+
+PICTURES = """%%train --ranks 2 --engine ddp --name tiles --background
+import nbaas, numpy as np
+for epoch in range(100_000):
+    for xb, yb in loader:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(xb), yb)
+        loss.backward()
+        optimizer.step()
+        time.sleep(0.02)
+    nbaas.log(sample=np.full((16, 16), epoch % 10 / 10), weights=model[0])
+"""
+
+
+def test_pictures_and_histograms_are_tiles_with_their_steps(page, lab, pictures):
+    cells = open_notebook(page, lab, "tiles", PICTURES, "%stop tiles")
+    run(page, cells.nth(1))
+    panel = cells.nth(1).locator(".nbaas-panel")
+    sample = panel.locator(".nbaas-tile").filter(has_text="sample")
+    # The first is of step 16; the tile follows the newest until somebody goes back.
+    expect(sample.locator("figcaption")).to_contain_text(re.compile(r"step (4[89]|[5-9]\d|\d{3})"),
+                                                         timeout=90_000)  # fmt: skip
+    assert sample.locator("img").evaluate("one => one.naturalWidth") > 0
+    expect(
+        panel.locator(".nbaas-tile").filter(has_text="weights/bias").locator("svg")
+    ).to_be_visible()
+    for _ in range(60):
+        if not sample.get_by_role("button", name="earlier sample").is_enabled():
+            break
+        sample.get_by_role("button", name="earlier sample").click()
+    expect(sample.locator("figcaption")).to_contain_text("step 16")
+    sample.get_by_role("button", name="later sample").click()
+    expect(sample.locator("figcaption")).to_contain_text("step 32")
+    panel.scroll_into_view_if_needed()
+    panel.screenshot(path=pictures / "cell-tiles.png")
+    run(page, cells.nth(2))
+    left = cells.nth(1).locator(".nbaas-Run .nbaas-tile").filter(has_text="sample")
+    expect(left.locator("img")).to_be_visible(timeout=30_000)
