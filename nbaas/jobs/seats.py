@@ -61,17 +61,19 @@ def seat(spec: JobSpec, others: Sequence[Claim], host: Capacity) -> Seating:
     if not rivals:
         return Seating(slots=spec.slots)
     names = ", ".join(dict.fromkeys(repr(claim.name) for claim in rivals))
+    # The kernel that started it may be gone: from here it is stopped by its name.
+    after = f"after {names}; %stop {rivals[0].name} makes room"
     wanted = spec.world_size
     if on_gpu:
         taken = {gpu for claim in seated for gpu in claim.gpus}
         free = [gpu for gpu in range(host.gpus) if gpu not in taken]
         if len(free) < wanted or any(claim.gpus for claim in earlier):
-            return Seating(reason=f"{len(free)} of {host.gpus} GPUs are free, after {names}")
+            return Seating(reason=f"{len(free)} of {host.gpus} GPUs are free, {after}")
         chosen = zip(spec.slots, free, strict=False)
         return Seating(slots=tuple(replace(slot, gpu=gpu) for slot, gpu in chosen))
     room = host.cores - sum(claim.ranks for claim in seated if not claim.gpus)
     if room < wanted or any(not claim.gpus for claim in earlier):
-        return Seating(reason=f"{max(room, 0)} of {host.cores} cores are free, after {names}")
+        return Seating(reason=f"{max(room, 0)} of {host.cores} cores are free, {after}")
     return Seating(slots=spec.slots)
 
 

@@ -32,7 +32,8 @@ def waits(ranks: int, gpus: tuple[int, ...] = (), *, job_id: str = "1") -> Claim
 
 def test_a_job_fits_beside_others_as_long_as_there_are_cores():
     assert seat(spec(2), [holds(2)], HOST).slots == spec(2).slots
-    assert seat(spec(3), [holds(2)], HOST).reason == "2 of 4 cores are free, after 'holds'"
+    reason = "2 of 4 cores are free, after 'holds'; %stop holds makes room"
+    assert seat(spec(3), [holds(2)], HOST).reason == reason
 
 
 def test_a_job_gets_the_gpus_that_are_free_whatever_it_was_placed_on():

@@ -52,6 +52,29 @@ def test_a_job_that_waits_for_room_says_for_whom(notebook):
     while "waiting for room" not in cell.texts():
         assert time.monotonic() < deadline, cell.texts()
         notebook.run("time.sleep(0.2)")
-    assert "after 'first'" in cell.texts()
+    assert "after 'first'; %stop first makes room" in cell.texts()
     notebook.run("%stop second\n%stop first --kill")
     assert notebook.value("job.wait(20)") in ("STOPPED", "CANCELLED")
+
+
+def test_room_behind_a_job_of_a_dead_kernel_is_made_by_its_name(notebook):
+    with Notebook(notebook.home, NBAAS_STALL_TIMEOUT="2") as other:
+        other.run("%load_ext nbaas\nimport time")
+        other.run("%%train --ranks 1 --background --name abandoned\ntime.sleep(600)")
+        other.manager.shutdown_kernel(now=True)
+    ranks = notebook.value("len(os.sched_getaffinity(0))")
+    cell = notebook.run(
+        f"%%train --ranks {ranks} --engine ddp --background --name waits --out job\n1"
+    )
+    assert not cell.error, cell.error
+    deadline = time.monotonic() + 30
+    while "%stop abandoned makes room" not in cell.texts():
+        assert time.monotonic() < deadline, cell.texts()
+        notebook.run("time.sleep(0.2)")
+    notebook.run("%stop abandoned")
+    while notebook.value("'QUEUED' in job.status.flags"):
+        assert time.monotonic() < deadline, "the job waits on, though there is room"
+        notebook.run("time.sleep(0.2)")
+    job = "__import__('nbaas').attach('abandoned').state"
+    assert notebook.value(job) == "STOPPED"
+    notebook.run("job.kill()")
