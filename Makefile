@@ -62,6 +62,10 @@ bench-jobs: setup  # a supervisor's cost, a list of 10,000 jobs, a curve of 1,00
 bench-launch: setup  # from submit to the first step, cold and warm
 	python tests/benchmarks/launch.py $(BENCH)
 
+.PHONY: bench-responsive
+bench-responsive: setup  # how long a background job holds up the kernel's main thread
+	python tests/benchmarks/responsive.py $(BENCH)
+
 bench-capture: setup  # launch of a cell that captures 1 GB, memory of its ranks
 	python tests/benchmarks/capture.py $(BENCH)
 

@@ -6,12 +6,15 @@ display id or widget.  What stays in the notebook holds no widget: it opens with
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from nbaas.errors import JobError
 from nbaas.records import JobPaths
-from nbaas.widgets.outputs import final_outputs, mark
+from nbaas.widgets.outputs import Outputs, drawn_apart, final_outputs, mark
 from nbaas.widgets.run import RunView
 from nbaas.widgets.terminal import TEXT_INTERVAL, Show, TerminalShow
 
@@ -76,8 +79,17 @@ class NotebookShow:
     def close(self, run: RunView, paths: JobPaths) -> None:
         now = time.time()
         self._panel.show(run.view(now), run.curves, last=True)
-        final = final_outputs(run, paths, now)
+        final = self._final(run, paths, now)
         self._figure.update(final.figure.data, metadata=final.figure.metadata, raw=True)
         self._line.update(final.summary.data, metadata=final.summary.metadata, raw=True)
         # The widget stays open: a page that was loaded anew meanwhile does not know the display's
         # id, so it goes on showing the panel, which then holds the whole history.
+
+    @staticmethod
+    def _final(run: RunView, paths: JobPaths, now: float) -> Outputs:
+        """Return what stays; where another cell may be running, nothing large is imported for it."""
+        waits = threading.current_thread() is threading.main_thread()
+        if not waits and "matplotlib.figure" not in sys.modules:
+            with contextlib.suppress(JobError):
+                return drawn_apart(paths)
+        return final_outputs(run, paths, now)

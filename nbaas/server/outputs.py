@@ -5,8 +5,6 @@ Rule: drawn in a process of its own; matplotlib stays out of the server, which r
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +12,7 @@ import msgspec
 
 from nbaas.errors import JobError
 from nbaas.jobs.job import Job
-
-LONGEST = 60.0  # seconds that drawing may take
-COMMAND = (sys.executable, "-P", "-m", "nbaas.widgets.outputs")
+from nbaas.widgets.drawing import outputs_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +37,6 @@ def read_outputs(job: Job) -> OutputParts:
     if not job.status().state.final:
         raise JobError(f"job {job.id} has not ended yet", hint="its panel shows it while it runs")
     try:
-        drawn = subprocess.run(
-            (*COMMAND, str(job.paths.root)), capture_output=True, timeout=LONGEST, check=True
-        )
-        return msgspec.json.decode(drawn.stdout, type=OutputParts)
-    except (subprocess.SubprocessError, msgspec.MsgspecError) as damage:
+        return msgspec.json.decode(outputs_json(job.paths.root), type=OutputParts)
+    except msgspec.MsgspecError as damage:
         raise JobError(f"the outputs of job {job.id} cannot be drawn") from damage

@@ -17,7 +17,8 @@ from typing import Any
 
 from nbaas.jobs.job import Job, open_job
 from nbaas.jobs.pictures import Logged, png_of
-from nbaas.records import JobPaths, to_json
+from nbaas.records import JobPaths, from_json, to_json
+from nbaas.widgets.drawing import outputs_json
 from nbaas.widgets.figure import mime_bundle
 from nbaas.widgets.replay import replayed
 from nbaas.widgets.run import RunView
@@ -81,6 +82,15 @@ def picture_message(logged: list[Logged], at: int) -> dict[str, Any]:
     before = {"counts": list(first.counts), "low": first.low, "high": first.high}
     bars = {"counts": list(shown.counts), "low": shown.low, "high": shown.high}
     return {**message, **bars, "strange": shown.strange, "first": before}
+
+
+def drawn_apart(paths: JobPaths) -> Outputs:
+    """Return the outputs of an ended job, drawn by another process.
+
+    Raises: JobError: it could not.
+    """
+    parts = json.loads(outputs_json(paths.root))
+    return Outputs(*(from_json(Output, parts[part]) for part in ("figure", "summary")))
 
 
 def outputs_of(job: Job) -> Outputs:

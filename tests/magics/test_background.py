@@ -41,10 +41,14 @@ def test_a_background_job_gives_a_handle_and_leaves_the_notebook_alone(problem):
 
 
 def test_the_panel_of_a_background_job_becomes_a_figure(problem):
+    drawn_here = "'matplotlib.figure' in __import__('sys').modules"
+    before = problem.value(drawn_here)
     cell = problem.run("%%train --ranks 1 --name picture --background" + LOOP)
     problem.run("import nbaas\njob = nbaas.attach('picture')\njob.wait()")
     # Updates of the first cell's display arrive whenever a later cell runs.
     assert any("image/png" in output for output in problem.settled(cell).outputs)
+    # Importing what draws it would hold up the cell that runs meanwhile.
+    assert problem.value(drawn_here) == before
 
 
 def test_logs_and_stop_work_by_name(problem):
