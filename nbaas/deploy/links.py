@@ -289,7 +289,8 @@ class Pool:
         for exchange in reversed(lost):
             if exchange.begun:
                 self._answer(exchange, 503, -1, error_body("the replica ended amid the stream"))
-            elif exchange.attempts < MAX_ATTEMPTS and self.links:
+            elif exchange.attempts < MAX_ATTEMPTS and (self.links or self._on_retired is None):
+                # Without links: the host told of the death first, and will tell of the next replica.
                 self.waiting.appendleft(exchange)
             else:
                 self._answer(
