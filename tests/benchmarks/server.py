@@ -253,7 +253,9 @@ def panel(root: Path) -> None:
             for _ in range(5):
                 page.get_by_role("tab", name="File Browser").click()
                 page.wait_for_timeout(500)
-                times.append(page.evaluate(FIRST_ROWS))
+                page.evaluate(FIRST_ROWS)
+                tab.click()
+                times.append(page.evaluate("window.firstRows"))
             context.close()
         print("panel, 1,000 jobs, click to first rows painted: "
               + ", ".join(f"{ms:.0f}" for ms in times) + " ms", flush=True)  # fmt: skip
@@ -262,23 +264,20 @@ def panel(root: Path) -> None:
         stop_server(process)
 
 
-FIRST_ROWS = """() => new Promise(resolve => {
-  const tab = [...document.querySelectorAll('[role=tab]')].find(
-    one => (one.title || one.dataset.id || '').match(/Training|nbaas-panel/));
-  const start = performance.now();
-  for (const kind of ['pointerdown', 'mousedown', 'pointerup', 'mouseup', 'click']) {
-    tab.dispatchEvent(new MouseEvent(kind, {bubbles: true, cancelable: true, button: 0}));
-  }
-  const look = () => {
-    const row = document.querySelector('#nbaas-panel [data-section=recent] li.nbaas-Item');
-    if (row && row.offsetParent !== null) {
-      requestAnimationFrame(() => resolve(performance.now() - start));
-    } else {
-      requestAnimationFrame(look);
-    }
-  };
-  look();
-})"""
+# From the press of the mouse to the frame after the one that has the first row.
+FIRST_ROWS = """() => {
+  window.firstRows = new Promise(resolve => {
+    document.addEventListener('pointerdown', () => {
+      const start = performance.now();
+      const look = () => {
+        const row = document.querySelector('#nbaas-panel [data-section=recent] li.nbaas-Item');
+        const seen = row && row.offsetParent !== null;
+        requestAnimationFrame(seen ? () => resolve(performance.now() - start) : look);
+      };
+      look();
+    }, {capture: true, once: true});
+  });
+}"""
 
 
 def main() -> None:
