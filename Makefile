@@ -70,5 +70,6 @@ bench-capture: setup  # launch of a cell that captures 1 GB, memory of its ranks
 	python tests/benchmarks/capture.py $(BENCH)
 
 .PHONY: bench-metrics
-bench-metrics: setup  # what logging costs the training thread, beside other loggers
+bench-metrics: setup  # what logging costs the training thread, beside other loggers; what a panel costs
 	python tests/benchmarks/metrics.py $(BENCH)
+	python tests/benchmarks/panel.py
