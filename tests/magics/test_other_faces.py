@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from cells import LOOP, SETUP
-from notebook import ROOT, WIDGET
+from notebook import ROOT, WIDGET, Cell, Notebook
 
 pytestmark = pytest.mark.ranks
 
@@ -84,3 +84,30 @@ def test_papermill_fills_in_parameters_and_stops_at_an_error(tmp_path, monkeypat
     assert "x is 7" in printed
     assert "no" not in printed.split()
     assert "milled: succeeded on 1 rank" in json.dumps([c.outputs for c in cells])
+
+
+def test_a_front_end_without_widgets_sees_a_line_that_moves_and_then_the_figure(tmp_path):
+    with Notebook(tmp_path) as notebook:
+        notebook.run("%load_ext nbaas\n" + SETUP)
+        lines: list[str] = []
+        widgets: list[bool] = []
+
+        def look(cell: Cell) -> None:
+            # What such a front end shows of an output: the richest kind that it knows.
+            shown = [output.get("text/plain", "") for output in cell.outputs]
+            widgets.extend(WIDGET in output for output in cell.outputs)
+            lines.extend(text for text in shown if text and text not in lines)
+
+        slow = LOOP.replace("total += ", "time.sleep(0.2); total += ")
+        cell = notebook.run("%%train --ranks 1 --name plain" + slow, during=look)
+    assert not cell.error, cell.error
+    running = [line for line in lines if line.startswith("plain: running")]
+    # One display, updated in place by its id: many lines in turn, one left.
+    assert len(running) > 1, lines
+    assert "loss" in running[-1]
+    assert any(widgets), "a front end with widgets is offered one"
+    assert not any(WIDGET in output for output in cell.outputs)
+    texts = [output["text/plain"] for output in cell.outputs if "image/png" not in output]
+    assert [text.partition(" on ")[0] for text in texts if text] == ["plain: succeeded"]
+    assert any("image/png" in output for output in cell.outputs)
+    assert any("text/html" in output for output in cell.outputs)
