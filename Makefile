@@ -11,7 +11,8 @@ export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test setup
+BENCHES := bench-semantics bench-serving bench-deploy bench-launch bench-capture bench-jobs bench-metrics bench-responsive bench-server
+.PHONY: demo test setup test-faults test-security test-front corpus $(BENCHES)
 
 demo: setup
 	python notebooks/demo.py
@@ -24,29 +25,20 @@ test: setup
 	lint-imports
 	pytest $(PYTEST) || pytest --last-failed --last-failed-no-failures=none $(PYTEST)
 
-# The promises P60 to P71, which `make test` runs as well.
-.PHONY: test-faults
-test-faults: setup  # P1 to P30 with kill -9, full disks and clocks that jump; a table at the end
-	pytest -m faults $(PYTEST)
-
-.PHONY: test-security
-test-security: setup
-	pytest -m security $(PYTEST)
-
-# The front end's own checks; they need node, which using and testing nbaas does not.
-.PHONY: test-front
-test-front: setup
-	cd labextension && jlpm install --immutable && jlpm check && jlpm test
-
-bench-server: setup  # event-loop lag, the prediction route beside Tornado, the panel's first rows
-	python tests/benchmarks/server.py $(BENCH)
-
 setup:
 	@bash .ci/setup
 
-# For those who want to know more; neither is needed to use or to check nbaas.
-.PHONY: corpus bench-semantics bench-serving bench-launch bench-capture bench-jobs
+# Parts of `make test` by themselves, and the front end's own checks, which need node.
+test-faults: setup  # P1 to P48 with kill -9, full disks and clocks that jump; a table at the end
+	pytest -m faults $(PYTEST)
 
+test-security: setup  # P60 to P71
+	pytest -m security $(PYTEST)
+
+test-front: setup
+	cd labextension && jlpm install --immutable && jlpm check && jlpm test
+
+# For those who want to know more; none is needed to use or to check nbaas.
 corpus: setup  # every training cell on 1 to 4 ranks, notebooks under %%train too, as a table
 	python tests/corpus/run.py --all --door $(CORPUS)
 
@@ -56,20 +48,24 @@ bench-semantics: setup  # steps per second beside hand-written Horovod and DDP
 bench-serving: setup  # requests per second beside other servers
 	python tests/benchmarks/serving.py $(BENCH)
 
-bench-jobs: setup  # a supervisor's cost, a list of 10,000 jobs, a curve of 1,000,000 points
-	python tests/benchmarks/jobs.py $(BENCH)
+bench-deploy: setup  # from %deploy to the first answer, cold and warm
+	python tests/benchmarks/deploy.py $(BENCH)
 
 bench-launch: setup  # from submit to the first step, cold and warm
 	python tests/benchmarks/launch.py $(BENCH)
 
-.PHONY: bench-responsive
-bench-responsive: setup  # how long a background job holds up the kernel's main thread
-	python tests/benchmarks/responsive.py $(BENCH)
-
 bench-capture: setup  # launch of a cell that captures 1 GB, memory of its ranks
 	python tests/benchmarks/capture.py $(BENCH)
 
-.PHONY: bench-metrics
+bench-jobs: setup  # a supervisor's cost, a list of 10,000 jobs, a curve of 1,000,000 points
+	python tests/benchmarks/jobs.py $(BENCH)
+
 bench-metrics: setup  # what logging costs the training thread, beside other loggers; what a panel costs
 	python tests/benchmarks/metrics.py $(BENCH)
 	python tests/benchmarks/panel.py
+
+bench-responsive: setup  # how long a background job holds up the kernel's main thread
+	python tests/benchmarks/responsive.py $(BENCH)
+
+bench-server: setup  # event-loop lag, the prediction route beside Tornado, the panel's first rows
+	python tests/benchmarks/server.py $(BENCH)
