@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "magics"))
 
 from cells import LOOP, SETUP
-from notebook import Notebook
+from kernel_notebook import Notebook
 
 LIMIT = 0.05  # seconds: the promise
 

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "magics"))
 
-from notebook import Notebook
+from kernel_notebook import Notebook
 
 from nbaas.capture.local import local_modules
 from nbaas.config import load_settings

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from cells import SETUP
-from notebook import Notebook
+from kernel_notebook import Notebook
 
 
 @pytest.fixture(scope="module")

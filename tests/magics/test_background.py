@@ -6,7 +6,7 @@ import time
 
 import pytest
 from cells import ENDLESS, LOOP
-from notebook import Notebook
+from kernel_notebook import Notebook
 
 pytestmark = pytest.mark.ranks
 

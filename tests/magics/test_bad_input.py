@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from notebook import ROOT, Notebook
+from kernel_notebook import ROOT, Notebook
 
 MISTAKES = [
     ("%%train --rank 2\nx = 1", "UsageError", ["--rank is no flag of %%train", "--ranks?"]),

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 
 import pytest
-from notebook import Notebook
+from kernel_notebook import Notebook
 
 pytestmark = [
     pytest.mark.ranks,

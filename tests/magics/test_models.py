@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from notebook import Notebook
+from kernel_notebook import Notebook
 
 pytestmark = pytest.mark.ranks
 

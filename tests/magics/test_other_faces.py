@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from cells import LOOP, SETUP
-from notebook import ROOT, WIDGET, Cell, Notebook
+from kernel_notebook import ROOT, WIDGET, Cell, Notebook
 
 pytestmark = pytest.mark.ranks
 

@@ -9,7 +9,7 @@ import pytest
 from cells import LOOP, SETUP
 
 if TYPE_CHECKING:
-    from notebook import Cell, Notebook
+    from kernel_notebook import Cell, Notebook
 
 pytestmark = pytest.mark.ranks
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cells import ENDLESS, LOOP
-from notebook import Cell, Notebook
+from kernel_notebook import Cell, Notebook
 
 pytestmark = pytest.mark.ranks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cells import LOOP, SETUP
-from notebook import WIDGET, Cell, Notebook
+from kernel_notebook import WIDGET, Cell, Notebook
 
 pytestmark = pytest.mark.ranks
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from cells import SETUP
-from notebook import Notebook
+from kernel_notebook import Notebook
 
 pytestmark = pytest.mark.ranks
 

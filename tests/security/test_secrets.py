@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from jupyter_process import Server, start_server, stop_server
-from notebook import Notebook
+from kernel_notebook import Notebook
 
 from nbaas.config import Settings
 from nbaas.deploy.hosting import stop_host
