@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.magics.notebook import Cell, Notebook
+from tests.magics.kernel_notebook import Cell, Notebook
 from tests.parallel.compare import differences
 from tests.parallel.harness import Verdict, untimed
 from tests.parallel.rank import SEED
