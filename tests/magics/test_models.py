@@ -176,8 +176,9 @@ items = nbaas.predict("halves", given, stream=True)
 first = next(items)
 rest = list(items)
 right = [y.detach().numpy() for y in halves(given)]
-print(len(rest), max(abs(float((a - b)[0])) for a, b in zip([first, *rest], right)) < 1e-6)""")
-    assert check.stdout == "2 True\n", check.error
+worst = max(abs(float((a - b)[0]) / (1 + abs(float(b[0])))) for a, b in zip([first, *rest], right))
+print(len(rest), worst < 1e-5, worst)""")
+    assert check.stdout.startswith("2 True"), (check.stdout, check.error)
 
 
 @pytest.mark.parametrize(
