@@ -35,15 +35,17 @@ def choose_engine(
             f"{wanted!r} is no engine to serve by", hint="known: " + ", ".join(ENGINES)
         )
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if wanted == "onnx" and manifest.streams:
-        raise DeployError("ONNX Runtime runs no generator", hint="--engine torch")
-    if wanted == "torch" or manifest.streams or (wanted == "auto" and missing):
+    if wanted == "torch" or (wanted == "auto" and missing):
         return "torch", {}
     if missing:
         raise DeployError(
             f"{missing[0]} is not installed",
             hint=f"pip install {' '.join(missing)}; --engine torch works meanwhile",
         )
+    if manifest.streams:
+        if wanted == "onnx":
+            raise DeployError("ONNX Runtime runs no generator", hint="--engine torch")
+        return "torch", {}
     notes = _exported(directory, manifest)
     if wanted == "onnx" and "error" in notes:
         raise DeployError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import time
 
 import pytest
@@ -34,6 +35,7 @@ def endpoints(server):
         deploy(settings, torch.nn.Linear(4, 3).eval(), name=name, example=torch.zeros(2, 4))
     yield settings
     stop_host(settings)
+    shutil.rmtree(settings.endpoints)  # the server is shared: the next file begins at version 1
 
 
 @pytest.fixture

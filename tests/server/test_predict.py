@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import shutil
 import struct
 import time
 import urllib.error
@@ -42,6 +43,7 @@ def endpoints(server, model):
         deploy(settings, model, name=name, example=torch.zeros(2, 4))
     yield settings
     stop_host(settings)
+    shutil.rmtree(settings.endpoints)  # the server is shared: the next file begins at version 1
 
 
 def body_of(rows):
